@@ -1,0 +1,1 @@
+"""What both ends agree on: types, names, routes, and the protocol without I/O."""

@@ -1,0 +1,1 @@
+"""What a run executes: the supervisor and the training worker."""

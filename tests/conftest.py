@@ -1,0 +1,28 @@
+"""Options and fixtures that every test shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--scale",
+        type=float,
+        default=0.02,
+        help="share of the full count that counted tests run; 1 runs all of it",
+    )
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def scaled(request: pytest.FixtureRequest) -> Callable[[int], int]:
+    """Give the number of repetitions of a counted test: its full count times `--scale`, at least 1."""
+    scale = float(request.config.getoption("--scale"))
+    return lambda full: max(1, round(full * scale))
