@@ -1,0 +1,57 @@
+"""What users can name is in the docs, and what the docs name exists."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+from finetuner import errors
+from finetuner.api import routes
+from tests.docs.blocks import ROOT, pages
+
+HTTP = (ROOT / "docs/http.md").read_text(encoding="utf-8")
+SETTINGS = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
+ERRORS = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
+
+
+def test_every_route_is_in_the_docs_and_no_other() -> None:
+    documented = set(re.findall(r"^\| (\w+) \| `([^`]+)` \| (\w+) \| (.+) \|$", HTTP, re.MULTILINE))
+    assert documented == {(route.method, route.path, route.who, route.summary) for route in routes.ROUTES}
+
+
+def test_every_setting_is_in_the_docs_and_no_other() -> None:
+    sources = [path for path in (ROOT / "finetuner").rglob("*.py") if "sync" not in path.parts]
+    read = {
+        name
+        for path in sources
+        for name in re.findall(r"\bFINETUNER_[A-Z_]*[A-Z]\b", path.read_text(encoding="utf-8"))
+        if name not in {"FINETUNER_STATE", "FINETUNER_CONFIG"}
+    }
+    assert read == set(re.findall(r"^\| `(FINETUNER_\w+)`", SETTINGS, re.MULTILINE))
+
+
+def test_every_error_is_in_the_docs_and_no_other() -> None:
+    known = {name for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, Exception)}
+    tree = ERRORS[ERRORS.index("```text") : ERRORS.index("```\n\n")]
+    assert set(re.findall(r"^[│├└─ ]*([A-Z]\w+)", tree, re.MULTILINE)) == known
+
+
+def test_the_tree_in_the_errors_module_is_true() -> None:
+    lines = re.findall(r"^    ([│├└─ ]*)([A-Z]\w+)", errors.__doc__ or "", re.MULTILINE)
+    parents: list[str] = []
+    for indent, name in lines:
+        depth = len(indent) // 4
+        parents[depth:] = [name]
+        if depth:
+            assert issubclass(getattr(errors, name), getattr(errors, parents[depth - 1]))
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    broken = [
+        f"{page.name}: {target}"
+        for page in pages()
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+        if "://" not in target and not Path(page.parent / target).exists()
+    ]
+    assert not broken
