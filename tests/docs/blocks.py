@@ -7,7 +7,9 @@ from pathlib import Path
 
 import attrs
 
-_BLOCK = re.compile(r"(?P<mark><!-- (?P<note>[^\n]*?) -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(
+    r"(?:<!-- (?P<note>[^\n]*?) -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+)
 
 ROOT = Path(__file__).parents[2]
 
