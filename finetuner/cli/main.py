@@ -1,0 +1,142 @@
+"""The command line's entrance: the tree of commands, and the place where an error becomes a line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from finetuner.cli.exits import ExitCode, exit_code, innermost
+from finetuner.cli.lazy import LazyCommand, LazyGroup
+from finetuner.cli.settings import Settings
+from finetuner.cli.text import note
+
+PROGRAM: Final = "finetuner"
+COMPLETE_VARIABLE: Final = "_FINETUNER_COMPLETE"
+
+COMMANDS: Final = {
+    "demo": LazyCommand(
+        where="finetuner.cli.demo:demo", short_help="Fine-tune a real model on real data, in two minutes."
+    ),
+    "runs": LazyCommand(where="finetuner.cli.runs:runs", short_help="List, show, follow, cancel and delete runs."),
+    "login": LazyCommand(where="finetuner.cli.login:login", short_help="Store the token for a server."),
+    "server": LazyCommand(
+        where="finetuner.cli.server:server", short_help="Start, stop and host the service; manage its users."
+    ),
+    "completion": LazyCommand(
+        where="finetuner.cli.completion:completion", short_help="Print the script that completes commands in a shell."
+    ),
+}
+
+
+def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from importlib import metadata  # noqa: PLC0415 - slow to load, and only needed here
+
+        try:
+            version = metadata.version(PROGRAM)
+        except metadata.PackageNotFoundError:
+            version = "(run from its source, not installed)"
+        click.echo(f"{PROGRAM} {version}")
+        context.exit()
+
+
+@click.command(PROGRAM, cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Print it.")
+@click.option(
+    "--host",
+    metavar="URL",
+    help="The server to use; FINETUNER_HOST is another way to say so. Neither: this machine's own, started if needed.",
+)
+@click.option(
+    "--token-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file with the token for that server, instead of FINETUNER_TOKEN or `finetuner login`.",
+)
+@click.pass_context
+def cli(context: click.Context, host: str | None, token_file: Path | None) -> None:
+    """Fine-tune embedding models, as runs.
+
+    Begin with `finetuner demo`.
+    """
+    context.obj = Settings(host=host, token_file=token_file)
+
+
+def main() -> None:
+    """Run the program and end the process with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    instruction = os.environ.get(COMPLETE_VARIABLE)
+    if instruction:
+        from click.shell_completion import shell_complete  # noqa: PLC0415 - only completion needs it
+
+        sys.exit(shell_complete(cli, {}, PROGRAM, COMPLETE_VARIABLE, instruction))
+    code = run(sys.argv[1:])
+    sys.exit(_flushed(code))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and give its exit code; errors are told on stderr."""
+    try:
+        with cli.make_context(PROGRAM, list(arguments)) as context:
+            cli.invoke(context)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.exceptions.NoArgsIsHelpError as stop:
+        stop.show()
+        return ExitCode.USAGE
+    except click.ClickException as error:
+        return _refused(error)
+    except (KeyboardInterrupt, click.Abort):
+        return ExitCode.INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the process ends here: one line for the user, the traceback on request
+        return report(error)
+    return ExitCode.OK
+
+
+def report(error: BaseException) -> int:
+    """Tell an error in one line, with the traceback where FINETUNER_DEBUG asks for it, and give its exit code."""
+    from finetuner.errors import FinetunerError, ServerStartFailed  # noqa: PLC0415 - only failures need it
+
+    error = innermost(error)
+    if isinstance(error, BrokenPipeError):
+        return ExitCode.PIPE_CLOSED
+    debug = os.environ.get("FINETUNER_DEBUG") == "1"
+    if debug:
+        note("".join(traceback.format_exception(error)).rstrip())
+    if isinstance(error, FinetunerError):
+        note(f"Error: {error}")
+        if isinstance(error, ServerStartFailed):
+            note("\n".join(f"  {line}" for line in error.log[-5:]))
+        return exit_code(error)
+    more = "" if debug else " FINETUNER_DEBUG=1 shows where."
+    if isinstance(error, OSError):
+        note(f"Error: {error}.{more}")
+    else:
+        note(f"Error: {type(error).__name__}: {error}. This is a fault in finetuner.{more}")
+    return ExitCode.ERROR
+
+
+def _refused(error: click.ClickException) -> int:
+    context: Any = getattr(error, "ctx", None)
+    asked = f" `{context.command_path} --help` explains." if context is not None else ""
+    message = error.format_message()
+    note(f"Error: {message}{'' if message.endswith(('.', '?', '!')) else '.'}{asked}")
+    return error.exit_code
+
+
+def _flushed(code: int) -> int:
+    """Flush what is left; where its reader has gone, end silently."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = ExitCode.PIPE_CLOSED
+    if code == ExitCode.PIPE_CLOSED:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return code

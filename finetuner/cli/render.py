@@ -1,0 +1,192 @@
+"""Runs as people read them: a list, a page, a table of metrics. Machines read `--json`."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from finetuner.api import convert
+from finetuner.api.types import Json, Metrics, Progress, RunInfo, RunStatus
+from finetuner.cli.names import shown_name
+from finetuner.cli.text import ago, count, duration, visible
+
+STYLES: Final[Mapping[RunStatus, str]] = {
+    RunStatus.CREATED: "yellow",
+    RunStatus.STARTED: "cyan",
+    RunStatus.FINISHED: "green",
+    RunStatus.FAILED: "red",
+}
+COLUMNS: Final = ("RUN", "STATUS", "CREATED", "TOOK", "DETAILS")
+
+
+def console() -> Console:
+    """Give a console that takes text as it is: no markup, no guessing at numbers or emoji."""
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def json_bytes(value: Any, *, indent: bool = False) -> bytes:
+    """Encode a value as the wire has it: times in ISO 8601, UTC."""
+    return orjson.dumps(convert.write(value), option=orjson.OPT_INDENT_2 if indent else None)
+
+
+def print_json(value: Any, *, indent: bool = True) -> None:
+    """Print one JSON document on stdout."""
+    sys.stdout.write(json_bytes(value, indent=indent).decode() + "\n")
+    sys.stdout.flush()
+
+
+def took_s(info: RunInfo, now: dt.datetime) -> float | None:
+    """Give how long a run ran, or has run so far; None while it has not started."""
+    if info.started_at is None:
+        return None
+    return ((info.finished_at or now) - info.started_at).total_seconds()
+
+
+def progress_text(progress: Progress) -> str:
+    """Give a run's progress in words."""
+    parts = [progress.phase]
+    if progress.step is not None:
+        parts.append(f"step {progress.step}" + ("" if progress.steps is None else f" of {progress.steps}"))
+    if progress.loss is not None:
+        parts.append(f"loss {progress.loss:.3f}")
+    if progress.examples_per_s is not None:
+        parts.append(f"{progress.examples_per_s:.0f} examples/s")
+    if progress.left_s is not None:
+        parts.append(f"{duration(progress.left_s)} left")
+    return ", ".join(parts)
+
+
+def details_text(info: RunInfo) -> str:
+    """Give the one line that says most about where a run stands."""
+    if info.status is RunStatus.STARTED and info.progress is not None:
+        return progress_text(info.progress)
+    if info.status is RunStatus.CREATED and info.queue_position:
+        return info.details or f"{count(info.queue_position, 'run')} before it"
+    return info.details
+
+
+def print_runs(infos: Sequence[RunInfo], now: dt.datetime) -> None:
+    """Print a list of runs: a table on a terminal, else lines with tabs between the fields, nothing cut."""
+    if not sys.stdout.isatty():
+        for row in (COLUMNS, *(_plain_row(info, now) for info in infos)):
+            sys.stdout.write("\t".join(row) + "\n")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in COLUMNS[:-1]:
+        table.add_column(name, overflow="fold", no_wrap=name != "RUN")
+    table.add_column(COLUMNS[-1], overflow="ellipsis", no_wrap=True)
+    for info in infos:
+        took = took_s(info, now)
+        table.add_row(
+            shown_name(info),
+            Text(info.status, STYLES[info.status]),
+            ago(info.created_at, now),
+            "" if took is None else duration(took),
+            visible(details_text(info)),
+        )
+    console().print(table)
+
+
+def _plain_row(info: RunInfo, now: dt.datetime) -> tuple[str, ...]:
+    took = took_s(info, now)
+    return (
+        shown_name(info),
+        info.status,
+        convert.to_iso(info.created_at),
+        "" if took is None else f"{took:.0f} s",
+        visible(details_text(info)).replace("\t", " "),
+    )
+
+
+def print_run(info: RunInfo, config: Mapping[str, Json], now: dt.datetime) -> None:
+    """Print all that is known of one run."""
+    out = console()
+    out.print(Text.assemble((shown_name(info), "bold"), "  ", (info.status, STYLES[info.status])), soft_wrap=True)
+    facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column(overflow="fold")
+    for name, value in _facts(info, now):
+        facts.add_row(f"  {name}", visible(value))
+    out.print(facts)
+    if info.failure is not None:
+        _print_failure(out, info)
+    if info.metrics:
+        out.print()
+        out.print(metrics_table(info.metrics))
+    if config:
+        out.print("\nConfig", style="bold")
+        for name, value in _flat(config):
+            out.print(Text.assemble(f"  {visible(name)}  ", (visible(value), "cyan")), soft_wrap=True)
+    out.print(f"\nIts log: finetuner runs logs {shown_name(info)}", style="dim", soft_wrap=True)
+
+
+def _facts(info: RunInfo, now: dt.datetime) -> Iterator[tuple[str, str]]:
+    yield from (("details", info.details),) if info.details else ()
+    if info.progress is not None and not info.status.is_terminal:
+        yield "progress", progress_text(info.progress)
+    yield "id", info.id
+    for name, time in (("created", info.created_at), ("started", info.started_at), ("finished", info.finished_at)):
+        if time is not None:
+            yield name, f"{time.astimezone():%Y-%m-%d %H:%M:%S} ({ago(time, now)})"
+    took = took_s(info, now)
+    if took is not None:
+        yield "took" if info.finished_at else "so far", duration(took)
+    if info.device is not None:
+        cores = f", {count(info.cpus, 'core')}" if info.cpus else ""
+        yield "device", f"{info.device}{cores}" + (f", {count(info.gpus, 'GPU')}" if info.gpus else "")
+    if info.tags:
+        yield "tags", ", ".join(info.tags)
+    yield from (("description", info.description),) if info.description else ()
+    if info.status is RunStatus.FINISHED:
+        yield "artifact", info.artifact_id
+
+
+def _print_failure(out: Console, info: RunInfo) -> None:
+    failure = info.failure
+    if failure is None:
+        return
+    out.print()
+    out.print(Text(f"{visible(failure.type)}: {_lines(failure.message)}", "red"), soft_wrap=True)
+    if failure.hint:
+        out.print(Text(_lines(failure.hint)), soft_wrap=True)
+    if failure.last_lines:
+        out.print("Its log ended:", style="dim")
+        for line in failure.last_lines[-10:]:
+            out.print(Text(f"  {visible(line)}"), soft_wrap=True)
+
+
+def _lines(text: str) -> str:
+    return "\n".join(visible(line) for line in text.split("\n"))
+
+
+def metrics_table(metrics: Metrics) -> Table:
+    """Make the table of metrics before and after, as a run gives them."""
+    before, after = metrics.get("before", {}), metrics.get("after", {})
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("Metric", overflow="fold")
+    for name in ("before", "after", "change"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in dict.fromkeys((*before, *after)):
+        pair = before.get(name), after.get(name)
+        change = "" if None in pair else f"{pair[1] - pair[0]:+.3f}"  # type: ignore[operator]
+        table.add_row(visible(name), *("" if value is None else f"{value:.3f}" for value in pair), change)
+    return table
+
+
+def _flat(value: Json, name: str = "") -> Iterator[tuple[str, str]]:
+    """Give the fields of a config that are set, each by its dotted path."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        for index, item in enumerate(value):
+            yield from _flat(item, f"{name}[{index}]")
+    elif value is not None and value != []:
+        yield name, value if isinstance(value, str) else orjson.dumps(value).decode()
