@@ -271,11 +271,8 @@ class Pager(Generic[T]):
         if self.total is None:
             self.total = page.total
         place = self._slots.index(slot) + 1
-        if place == len(self._slots):
-            self._slots.extend(_Slot(one) for one in further)
-        else:
-            for one in reversed(further):
-                self._slots.insert(place, _Slot(one))
+        for index, one in enumerate(further, place):
+            self._slots.insert(index, _Slot(one))
 
     def ready(self) -> list[T]:
         """Give the rows that are next in order and were not given yet."""

@@ -164,6 +164,25 @@ def test_a_plan_of_many_ranges_goes_on_from_the_last(total: int, monkeypatch: py
     assert len(requests) == max(1, -(-total // 10))
 
 
+def test_a_plan_names_all_its_ranges_and_where_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paging, "MAX_BOUNDARIES", 3)
+    rows = [(seq, seq) for seq in range(90, 79, -1)]
+    request = RangeRequest(before_seq=91, limit=10)
+
+    def plan(total: int, *boundaries: int) -> tuple[list[tuple[int, int]], int | None]:
+        answer = answer_plan(request, rows, total=total, boundaries=boundaries)
+        assert (list(answer.items), answer.total) == (list(range(90, 80, -1)), total)
+        return list(answer.ranges), answer.next
+
+    assert plan(10, 81) == ([], None)
+    assert plan(11, 81) == ([(81, 0)], None)
+    assert plan(20, 81, 71) == ([(81, 71)], None)
+    assert plan(29, 81, 71) == ([(81, 71), (71, 0)], None)
+    assert plan(30, 81, 71, 61) == ([(81, 71), (71, 61)], None)
+    assert plan(31, 81, 71, 61) == ([(81, 71), (71, 61)], 61)
+    assert plan(90, 81, 71, 61, 51, 41) == ([(81, 71), (71, 61)], 61)
+
+
 def test_a_slow_front_page_does_not_fill_the_memory() -> None:
     server = Server()
     for _ in range(1_000):

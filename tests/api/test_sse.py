@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import re
+from itertools import pairwise, product
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from finetuner.api.sse import PING, Decoder, Event, LogBatch, LogDecoder, Ping, encode, encode_log
+from finetuner.errors import BadResponse
+
+CUTS = st.lists(st.integers(0, 400), max_size=12)
+NASTY = "aä€😀:  \n\r\x00\x0b\x0c\x85\u2028\ufeffid data event 0123"
+TOKENS = ["id: 12\n", "data: x\n", "\n", "\n\n", "\r", "\r\n", "data:", "id: ", "7", "event: end\n", ": p\n", "\ufeff"]
+STREAMS = st.lists(st.sampled_from([one.encode() for one in TOKENS]) | st.binary(max_size=4), max_size=30).map(
+    b"".join
+) | st.binary(max_size=60)
+
+
+def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
+    ends = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
+    return [data[start:end] for start, end in pairwise(ends)]
+
+
+def decoded(*parts: bytes) -> list[Event | Ping]:
+    decoder = Decoder()
+    return [one for part in parts for one in decoder.feed(part)]
+
+
+def by_the_standard(stream: bytes) -> list[Event]:
+    """Interpret a stream as the HTML standard words it, the whole of it at once."""
+    text = stream.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
+    *lines, _ = re.split("\r\n|\r|\n", text)
+    events, last_id, kind, data = [], None, "", ""
+    for line in lines:
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if not line:
+            if data:
+                events.append(Event(last_id, kind or "message", data[:-1]))
+            kind, data = "", ""
+        elif field == "data":
+            data += value + "\n"
+        elif field == "event":
+            kind = value
+        elif field == "id" and "\0" not in value:
+            last_id = value
+    return events
+
+
+@settings(max_examples=500, deadline=None)
+@given(stream=STREAMS, cuts=CUTS)
+def test_any_stream_at_any_cut_is_read_as_the_standard_says(stream: bytes, cuts: list[int]) -> None:
+    found = decoded(*pieces(stream, cuts))
+    assert [one for one in found if isinstance(one, Event)] == by_the_standard(stream)
+    assert found == decoded(stream)
+
+
+@settings(deadline=None)
+@given(
+    sent=st.lists(
+        st.builds(
+            Event,
+            id=st.none() | st.text("ab ä:1", max_size=5),
+            event=st.just("message") | st.text("ab:é", min_size=1, max_size=5),
+            data=st.text(NASTY, max_size=20),
+        ),
+        max_size=6,
+    ),
+    cuts=CUTS,
+)
+def test_events_arrive_as_they_were_sent_with_the_last_id(sent: list[Event], cuts: list[int]) -> None:
+    expected = []
+    last_id = None
+    for event in sent:
+        last_id = last_id if event.id is None else event.id
+        data = event.data.replace("\r\n", "\n").replace("\r", "\n")
+        expected.append(Event(last_id, event.event, data))
+    assert decoded(*pieces(encode(sent), cuts)) == expected
+
+
+@pytest.mark.parametrize("field", ["a\nb", "a\rb", "a\0b"])
+def test_a_field_that_would_break_the_framing_is_not_sent(field: str) -> None:
+    with pytest.raises(ValueError, match="line end or NUL"):
+        encode([Event(field, "message", "")])
+    with pytest.raises(ValueError, match="line end or NUL"):
+        encode([Event("1", field, "")])
+
+
+def test_comments_are_pings_and_the_wait_is_kept() -> None:
+    decoder = Decoder()
+    assert decoder.feed(PING + b"retry: 2500\n:\ndata\nretry: x\n\n") == [
+        Ping("ping"),
+        Ping(),
+        Event(None, "message", ""),
+    ]
+    assert decoder.retry_s == 2.5
+
+
+@pytest.mark.parametrize(
+    ("stream", "is_whole"),
+    [
+        (b"", True),
+        (b"data: x\n\n", True),
+        (b"data: x\n\n: ping\n", True),
+        (b"data: x\r\r", True),
+        (b"data: x\n", False),
+        (b"data: x", False),
+        (b"data: x\n\nid: 3\n", False),
+        (b"data: x\n\n:", False),
+    ],
+)
+@pytest.mark.parametrize("kind", [Decoder, LogDecoder])
+def test_the_end_says_whether_it_cut_an_event_off(
+    kind: type[Decoder | LogDecoder], stream: bytes, is_whole: bool
+) -> None:
+    decoder = kind()
+    decoder.feed(b"id: 1\n" + stream if stream else b"")
+    assert decoder.finish() == is_whole
+
+
+@pytest.mark.parametrize("kind", [Decoder, LogDecoder])
+@pytest.mark.parametrize("step", [1, 3, 1000])
+@pytest.mark.parametrize(
+    ("stream", "is_refused"),
+    [
+        (b"id: 1\ndata: " + b"x" * 39 + b"\n\n", False),
+        (b"id: 1\ndata: " + b"x" * 40 + b"\n\n", True),
+        (b"x" * 51, True),
+        (b": " + b"x" * 49 + b"\n\n", True),
+        (b"data: 1\n" * 8, True),
+        (b"id: 1\ndata: x\n\n" * 20, False),
+        (b": ping\n" * 20, False),
+    ],
+)
+def test_an_event_over_the_limit_is_refused_at_any_cut(
+    kind: type[Decoder | LogDecoder], step: int, stream: bytes, is_refused: bool
+) -> None:
+    decoder = kind(max_event_bytes=50)
+    refused = False
+    try:
+        for start in range(0, len(stream), step):
+            decoder.feed(stream[start : start + step])
+    except BadResponse as error:
+        refused = "larger than 50 bytes" in str(error)
+    assert refused == is_refused
+
+
+def read_log(*parts: bytes) -> tuple[list[tuple[str, int]], list[Event], int]:
+    decoder = LogDecoder()
+    batches: list[LogBatch] = [decoder.feed(part) for part in parts]
+    lines = [(line, batch.offset_after(index)) for batch in batches for index, line in enumerate(batch.lines)]
+    return lines, [event for batch in batches for event in batch.events], sum(batch.pings for batch in batches)
+
+
+def log_lines(data: bytes, offset: int) -> list[tuple[str, int]]:
+    lines = []
+    for line in re.findall(rb"[^\n]*\n|[^\n]+", data):
+        offset += len(line)
+        lines.append((line.removesuffix(b"\n").decode(errors="replace"), offset))
+    return lines
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    logs=st.lists(st.binary(max_size=30) | st.text(NASTY, max_size=20).map(str.encode), min_size=1, max_size=5),
+    offset=st.integers(0, 10**15),
+    pings=st.booleans(),
+    cuts=CUTS,
+)
+def test_a_log_arrives_line_by_line_at_any_cut(logs: list[bytes], offset: int, pings: bool, cuts: list[int]) -> None:
+    stream, expected, start = b"", [], offset
+    for number, part in enumerate(logs):
+        data = part if number == len(logs) - 1 else part + b"\n"
+        stream += encode_log(data, start) + (PING if pings else b"")
+        expected += log_lines(data, start)
+        start += len(data)
+    stream += encode([Event(str(start), "end", "{}")])
+    lines, events, pinged = read_log(*pieces(stream, cuts))
+    assert lines == expected
+    assert events == [Event(str(start), "end", "{}")]
+    assert pinged == (len(logs) if pings else 0)
+
+
+@settings(max_examples=500, deadline=None)
+@given(stream=STREAMS, cuts=CUTS)
+def test_the_fast_way_reads_as_the_slow_one_does(stream: bytes, cuts: list[int]) -> None:
+    stream += b"\n\n"
+    slow = by_the_standard(stream)
+    has_offsets = all(re.fullmatch("[0-9]{1,18}", one.id or "") for one in slow if one.event == "message")
+    if not has_offsets:
+        with pytest.raises(BadResponse, match="byte offset"):
+            read_log(*pieces(stream, cuts))
+        return
+    lines, events, pings = read_log(*pieces(stream, cuts))
+    messages = [one for one in slow if one.event == "message"]
+    assert lines == [(one.data.replace("\n", "\r"), int(one.id or "")) for one in messages]
+    assert events == [one for one in slow if one.event != "message"]
+    assert pings == sum(isinstance(one, Ping) for one in decoded(stream))
+
+
+def test_a_log_is_one_event_a_line_on_the_wire() -> None:
+    assert encode_log(b"one\n\ntw\xff\nrest", 100) == (
+        b"id: 104\ndata: one\n\nid: 105\ndata: \n\nid: 109\ndata: tw\xff\n\nid: 113\ndata: rest\n\n"
+    )
+    assert encode_log(b"", 100) == b""
+
+
+def test_a_return_within_a_line_survives_and_is_no_line_end() -> None:
+    data = b"10%\r20%\r\nid: 1\rdata: 2\n\r\n"
+    assert read_log(encode_log(data, 0))[0] == [("10%\r20%\r", 9), ("id: 1\rdata: 2", 23), ("\r", 25)]
+    stock = [one for one in decoded(encode_log(data, 0)) if isinstance(one, Event)]
+    assert [one.data for one in stock] == ["10%\n20%\n", "id: 1\ndata: 2", "\n"]
+
+
+def test_broken_utf8_is_shown_alike_alone_and_among_other_lines() -> None:
+    bytes_at_edges = [0x41, 0x7F, 0x80, 0xA0, 0xBF, 0xC2, 0xE0, 0xE2, 0xED, 0xEF, 0xF0, 0xF4, 0xF8, 0xFF]
+    data = b"".join(bytes(one) + b"\n" for count in (1, 2, 3) for one in product(bytes_at_edges, repeat=count))
+    assert read_log(encode_log(data, 0))[0] == log_lines(data, 0)
+
+
+def test_offsets_that_are_no_numbers_are_refused() -> None:
+    for id in (b"id: 1x\n", b"id: " + b"9" * 19 + b"\n", b"id: \xd9\xa3\n", b""):
+        with pytest.raises(BadResponse, match="byte offset"):
+            read_log(id + b"data: x\n\n")
