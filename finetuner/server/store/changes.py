@@ -1,0 +1,169 @@
+"""What happened to which run, in the order in which it was committed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Literal
+
+import attrs
+from sqlalchemy import Row, bindparam, delete, func, insert, select
+
+from finetuner.api.types import ChangeKind, RunStatus
+from finetuner.server.store import clock
+from finetuner.server.store.database import Connection, Transaction
+from finetuner.server.store.run_columns import WITHOUT_CONFIG
+from finetuner.server.store.tables import CHANGES, EXPERIMENTS, RUNS, STATE
+
+_TRIMMED: Final = "changes_trimmed"
+_INSERT: Final = insert(CHANGES)
+_FORGET_PROGRESS: Final = delete(CHANGES).where(
+    CHANGES.c.run_id == bindparam("of_run"), CHANGES.c.kind == bindparam("of_kind")
+)
+_AFTER: Final = (
+    select(
+        CHANGES.c.cursor.label("change_cursor"),
+        CHANGES.c.kind.label("change_kind"),
+        CHANGES.c.run_id.label("change_run_id"),
+        CHANGES.c.before.label("change_before"),
+        CHANGES.c.after.label("change_after"),
+        *WITHOUT_CONFIG,
+    )
+    .select_from(
+        CHANGES.outerjoin(
+            RUNS.join(EXPERIMENTS, EXPERIMENTS.c.id == RUNS.c.experiment_id), RUNS.c.id == CHANGES.c.run_id
+        )
+    )
+    .where(CHANGES.c.owner_id == bindparam("owner_id"), CHANGES.c.cursor > bindparam("cursor"))
+    .order_by(CHANGES.c.cursor)
+    .limit(bindparam("limit"))
+)
+_AFTER_OF_RUNS: Final = _AFTER.where(CHANGES.c.run_id.in_(bindparam("run_ids", expanding=True)))
+_AFTER_OF_EXPERIMENT: Final = _AFTER.where(EXPERIMENTS.c.name == bindparam("experiment"))
+_NEWEST: Final = select(func.max(CHANGES.c.cursor))
+_TRIMMED_TO: Final = select(STATE.c.value).where(STATE.c.key == _TRIMMED)
+
+
+@attrs.frozen(kw_only=True)
+class ChangeRow:
+    """One change, with the run as it is now."""
+
+    cursor: int
+    kind: str
+    run_id: str
+    before: RunStatus | None
+    after: RunStatus | None
+    run: Row[Any] | None
+    """For `runs.to_info` and `runs.to_json`; None where the run is gone."""
+
+
+async def append(
+    tx: Transaction,
+    *,
+    owner_id: int,
+    run_id: str,
+    run_seq: int,
+    kind: ChangeKind,
+    before: RunStatus | None,
+    after: RunStatus | None,
+) -> None:
+    """Write a change; readers see it when the transaction has committed.
+
+    The earlier word on a run's progress is taken out: the newer one says it all.
+    """
+    if kind == "progress":
+        await tx.run(_FORGET_PROGRESS, {"of_run": run_id, "of_kind": kind})
+    tx.cursor = await tx.insert(
+        _INSERT,
+        {
+            "owner_id": owner_id,
+            "run_id": run_id,
+            "run_seq": run_seq,
+            "kind": kind,
+            "before": before,
+            "after": after,
+            "at": clock.now(),
+        },
+    )
+
+
+async def append_deleted(tx: Transaction, rows: Sequence[Row[Any]]) -> None:
+    """Write that runs were deleted; the rows have their `owner_id`, `id`, `seq` and `status`."""
+    if not rows:
+        return
+    kind: Literal["deleted"] = "deleted"
+    at = clock.now()
+    await tx.run(
+        _INSERT,
+        [
+            {
+                "owner_id": row.owner_id,
+                "run_id": row.id,
+                "run_seq": row.seq,
+                "kind": kind,
+                "before": row.status,
+                "after": None,
+                "at": at,
+            }
+            for row in rows
+        ],
+    )
+    tx.cursor = await tx.scalar(_NEWEST)
+
+
+async def after(
+    conn: Connection,
+    owner_id: int,
+    cursor: int,
+    limit: int,
+    run_ids: Sequence[str] | None = None,
+) -> list[ChangeRow]:
+    """Give the changes after a cursor, oldest first.
+
+    Args:
+        conn: What to read through.
+        owner_id: Whose runs.
+        cursor: The last change that is known.
+        limit: Most changes to give.
+        run_ids: Only these runs; None for all.
+    """
+    params = {"owner_id": owner_id, "cursor": cursor, "limit": limit}
+    if run_ids is None:
+        rows = await conn.all(_AFTER, params)
+    else:
+        rows = await conn.all(_AFTER_OF_RUNS, {**params, "run_ids": list(run_ids)})
+    return [
+        ChangeRow(
+            cursor=row.change_cursor,
+            kind=row.change_kind,
+            run_id=row.change_run_id,
+            before=_status(row.change_before),
+            after=_status(row.change_after),
+            run=None if row.id is None else row,
+        )
+        for row in rows
+    ]
+
+
+def _status(text: str | None) -> RunStatus | None:
+    return None if text is None else RunStatus(text)
+
+
+async def oldest(conn: Connection) -> int:
+    """Give the smallest cursor after which every change is still known; `since` below it is too old."""
+    return int(await conn.scalar(_TRIMMED_TO) or 0)
+
+
+async def newest(conn: Connection) -> int:
+    """Give the cursor of the last change; 0 where there never was one."""
+    return int(await conn.scalar(_NEWEST) or await oldest(conn))
+
+
+async def trim(tx: Transaction, keep: int) -> int:
+    """Forget all but about the newest `keep` changes, and give how many were forgotten."""
+    up_to = await newest(tx) - keep
+    if up_to <= await oldest(tx):
+        return 0
+    gone = await tx.run(delete(CHANGES).where(CHANGES.c.cursor <= up_to))
+    await tx.run(delete(STATE).where(STATE.c.key == _TRIMMED))
+    await tx.run(insert(STATE), {"key": _TRIMMED, "value": up_to})
+    return gone

@@ -1,0 +1,22 @@
+"""The time, as the database holds it."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from finetuner.api.convert import to_iso
+
+
+def now() -> str:
+    """Give the present time as an ISO 8601 text in UTC."""
+    return to_iso(dt.datetime.now(dt.UTC))
+
+
+def ago(seconds: float) -> str:
+    """Give the time some seconds back."""
+    return to_iso(dt.datetime.now(dt.UTC) - dt.timedelta(seconds=seconds))
+
+
+def read(text: str | None) -> dt.datetime | None:
+    """Give the aware time of a text."""
+    return None if text is None else dt.datetime.fromisoformat(text)

@@ -1,0 +1,88 @@
+"""The columns that describe a run, and what a row of them means."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import Row
+
+from finetuner.api.convert import lenient
+from finetuner.api.types import Progress, RunInfo, RunStatus, Task
+from finetuner.errors import Failure
+from finetuner.server.store.tables import EXPERIMENTS, RUNS
+
+_INNER: Final = frozenset({"examples", "experiment_id", "runtime", "artifact_sha256", "artifact_size", "config"})
+WITHOUT_CONFIG: Final = (
+    EXPERIMENTS.c.name.label("experiment_name"),
+    *(column for column in RUNS.c if column.name not in _INNER),
+)
+WITH_CONFIG: Final = (*WITHOUT_CONFIG, RUNS.c.config)
+_PLAIN: Final = (
+    "id",
+    "seq",
+    "name",
+    "experiment_name",
+    "status",
+    "details",
+    "task",
+    "description",
+    "artifact_id",
+    "created_at",
+    "started_at",
+    "finished_at",
+    "device",
+    "cpus",
+    "gpus",
+    "public",
+)
+_JSON: Final = ("failure", "tags", "progress", "metrics")
+
+
+def to_json(row: Row[Any], *, queue_position: int | None = None) -> bytes:
+    """Encode a run as the wire has it; stored JSON is spliced in as it is, config where the row has it."""
+    fields = row._mapping  # noqa: SLF001 - SQLAlchemy's documented name
+    value: dict[str, Any] = {name: fields[name] for name in _PLAIN}
+    for name in _JSON:
+        text = fields[name]
+        value[name] = None if text is None else orjson.Fragment(text)
+    value["queue_position"] = queue_position if row.status == RunStatus.CREATED else None
+    if "config" in fields:
+        value["config"] = orjson.Fragment(fields["config"])
+    return orjson.dumps(value)
+
+
+def to_info(row: Row[Any], *, queue_position: int | None = None) -> RunInfo:
+    """Give the run of a row."""
+    return RunInfo(
+        id=row.id,
+        seq=row.seq,
+        name=row.name,
+        experiment_name=row.experiment_name,
+        status=RunStatus(row.status),
+        details=row.details,
+        failure=_value(row.failure, Failure),
+        task=Task(row.task),
+        description=row.description,
+        tags=tuple(orjson.loads(row.tags)),
+        artifact_id=row.artifact_id,
+        progress=_value(row.progress, Progress),
+        queue_position=queue_position,
+        created_at=dt.datetime.fromisoformat(row.created_at),
+        started_at=_time(row.started_at),
+        finished_at=_time(row.finished_at),
+        device=row.device,
+        cpus=row.cpus,
+        gpus=row.gpus,
+        public=row.public,
+        metrics=orjson.loads(row.metrics),
+    )
+
+
+def _value(text: str | None, kind: type[Any]) -> Any:
+    return None if text is None else lenient(orjson.loads(text), kind)
+
+
+def _time(text: str | None) -> dt.datetime | None:
+    return None if text is None else dt.datetime.fromisoformat(text)

@@ -1,0 +1,362 @@
+"""Runs in the database: found, started, followed, ended, deleted.
+
+A status changes by one `UPDATE ... WHERE status = expected`, which says whether it did; the change is written with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+import orjson
+from sqlalchemy import ColumnElement, Row, Select, bindparam, delete, func, insert, select, update
+
+from finetuner.api.convert import write
+from finetuner.api.types import ChangeKind, Progress, RunStatus, Task
+from finetuner.errors import Failure
+from finetuner.server.store import changes, clock
+from finetuner.server.store.database import Connection, Transaction
+from finetuner.server.store.run_columns import WITH_CONFIG, WITHOUT_CONFIG, to_info, to_json
+from finetuner.server.store.tables import BLOBS, EXPERIMENTS, RUN_DATA, RUNS, SECRETS
+
+__all__ = ["ActiveRun", "QueuedRun", "to_info", "to_json"]
+
+JOINED: Final = RUNS.join(EXPERIMENTS, EXPERIMENTS.c.id == RUNS.c.experiment_id)
+"""Runs that readers see: one that is being deleted has no experiment."""
+
+
+def _one(condition: ColumnElement[bool], *, is_owned: bool, columns: Sequence[Any] = WITH_CONFIG) -> Select[Any]:
+    query = select(*columns).select_from(JOINED).where(condition)
+    return query.where(RUNS.c.owner_id == bindparam("owner_id")) if is_owned else query
+
+
+_BY_ID: Final = _one(RUNS.c.id == bindparam("run_id"), is_owned=False)
+_BY_ID_OWNED: Final = _one(RUNS.c.id == bindparam("run_id"), is_owned=True)
+_BY_NAME: Final = _one(
+    (EXPERIMENTS.c.owner_id == bindparam("owner_id"))
+    & (EXPERIMENTS.c.name == bindparam("experiment"))
+    & (RUNS.c.name == bindparam("name")),
+    is_owned=False,
+)
+_QUEUED: Final = (
+    select(*WITH_CONFIG, RUNS.c.runtime)
+    .select_from(JOINED)
+    .where(RUNS.c.status == "CREATED", RUNS.c.cancel_requested.is_(False))
+    .order_by(RUNS.c.seq)
+    .limit(bindparam("limit"))
+)
+_DATA: Final = select(RUN_DATA.c.name, RUN_DATA.c.sha256).where(RUN_DATA.c.run_seq == bindparam("seq"))
+_ACTIVE: Final = select(RUNS, EXPERIMENTS.c.name.label("experiment_name")).select_from(
+    RUNS.outerjoin(EXPERIMENTS, EXPERIMENTS.c.id == RUNS.c.experiment_id)
+)
+_STARTED: Final = _ACTIVE.where(RUNS.c.status == "STARTED")
+_DELETING: Final = _ACTIVE.where(RUNS.c.deleting.is_(True))
+_STATE: Final = select(
+    RUNS.c.seq, RUNS.c.owner_id, RUNS.c.status, RUNS.c.metrics, RUNS.c.examples, RUNS.c.deleting
+).where(RUNS.c.id == bindparam("run_id"))
+_RESULTS: Final = select(RUNS.c.metrics, RUNS.c.examples).where(RUNS.c.id == bindparam("run_id"))
+_WAITING_BEFORE: Final = select(func.count()).where(RUNS.c.status == "CREATED", RUNS.c.seq < bindparam("seq"))
+
+
+@attrs.frozen(kw_only=True)
+class QueuedRun:
+    """A run that waits to be started, with all that its start needs but its secrets."""
+
+    id: str
+    seq: int
+    owner_id: int
+    name: str
+    experiment_name: str
+    task: Task
+    config: dict[str, Any]
+    device: str
+    """The device that was asked for: `cuda` or `cpu`."""
+    data: dict[str, str]
+    """The sha256 of each data set that the config names."""
+    runtime: dict[str, Any] | None
+    """`python`, `cwd`, `env` of the caller, on the embedded server."""
+
+
+@attrs.frozen(kw_only=True)
+class ActiveRun:
+    """A run that has a process, or a directory to be cleaned up."""
+
+    id: str
+    seq: int
+    owner_id: int
+    name: str
+    experiment_name: str | None
+    """None where the run is being deleted."""
+    status: RunStatus
+    device: str | None
+    events_offset: int
+    """Bytes of `events.jsonl` that are in the database."""
+    cancel_requested: bool
+    deleting: bool
+
+
+async def get(conn: Connection, run_id: str, *, owner_id: int | None = None) -> Row[Any] | None:
+    """Give a run by its id, with its config; None where there is none, or another owner's."""
+    if owner_id is None:
+        return await conn.first(_BY_ID, {"run_id": run_id})
+    return await conn.first(_BY_ID_OWNED, {"run_id": run_id, "owner_id": owner_id})
+
+
+async def by_name(conn: Connection, owner_id: int, experiment: str, name: str) -> Row[Any] | None:
+    """Give a run by its experiment and name, with its config."""
+    return await conn.first(_BY_NAME, {"owner_id": owner_id, "experiment": experiment, "name": name})
+
+
+async def results(conn: Connection, run_id: str) -> tuple[str, str]:
+    """Give the metrics and the example results of a run, as JSON texts."""
+    row = await conn.first(_RESULTS, {"run_id": run_id})
+    return ("{}", "{}") if row is None else (row.metrics, row.examples)
+
+
+async def queue_position(conn: Connection, row: Row[Any]) -> int | None:
+    """Give how many runs are to be started before this one; None when it does not wait."""
+    if row.status != RunStatus.CREATED:
+        return None
+    return int(await conn.scalar(_WAITING_BEFORE, {"seq": row.seq}))
+
+
+async def queued(conn: Connection, limit: int) -> list[QueuedRun]:
+    """Give the runs to start next, first come first."""
+    rows = await conn.all(_QUEUED, {"limit": limit})
+    return [
+        QueuedRun(
+            id=row.id,
+            seq=row.seq,
+            owner_id=row.owner_id,
+            name=row.name,
+            experiment_name=row.experiment_name,
+            task=Task(row.task),
+            config=orjson.loads(row.config),
+            device=row.device,
+            data={one.name: one.sha256 for one in await conn.all(_DATA, {"seq": row.seq})},
+            runtime=None if row.runtime is None else orjson.loads(row.runtime),
+        )
+        for row in rows
+    ]
+
+
+async def active(conn: Connection) -> list[ActiveRun]:
+    """Give the runs that are STARTED, and those of any status that are being deleted."""
+    rows = {row.id: row for query in (_STARTED, _DELETING) for row in await conn.all(query)}
+    return [
+        ActiveRun(
+            id=row.id,
+            seq=row.seq,
+            owner_id=row.owner_id,
+            name=row.name,
+            experiment_name=row.experiment_name,
+            status=RunStatus(row.status),
+            device=row.device,
+            events_offset=row.events_offset,
+            cancel_requested=row.cancel_requested,
+            deleting=row.deleting,
+        )
+        for row in rows.values()
+    ]
+
+
+async def started(
+    tx: Transaction, run_id: str, device: str, *, cpus: int | None = None, gpus: int | None = None, details: str = ""
+) -> bool:
+    """Make a CREATED run STARTED; False where it no longer waits (cancelled, deleted, started already)."""
+    values = {
+        "status": RunStatus.STARTED,
+        "device": device,
+        "cpus": cpus,
+        "gpus": gpus,
+        "details": details,
+        "started_at": clock.now(),
+    }
+    guard = RUNS.c.cancel_requested.is_(False) & RUNS.c.deleting.is_(False)
+    return await _change_status(tx, run_id, (RunStatus.CREATED,), values, guard)
+
+
+async def ended(
+    tx: Transaction,
+    run_id: str,
+    *,
+    status: RunStatus,
+    details: str,
+    failure: Failure | None = None,
+    artifact_sha256: str | None = None,
+    artifact_size: int | None = None,
+) -> bool:
+    """Make a run FINISHED or FAILED; False where it had ended before, or is gone.
+
+    Args:
+        tx: The transaction.
+        run_id: The run.
+        status: FINISHED (from STARTED alone) or FAILED.
+        details: One line for a person.
+        failure: Why it failed.
+        artifact_sha256: Of what `Blobs.adopt` took in; the blob then belongs to the run.
+        artifact_size: Its bytes.
+    """
+    values = {
+        "status": status,
+        "details": details,
+        "failure": None if failure is None else orjson.dumps(write(failure)).decode(),
+        "artifact_sha256": artifact_sha256,
+        "artifact_size": artifact_size,
+        "runtime": None,
+        "finished_at": clock.now(),
+    }
+    is_finished = status is RunStatus.FINISHED
+    expected = (RunStatus.STARTED,) if is_finished else (RunStatus.STARTED, RunStatus.CREATED)
+    if artifact_sha256 is not None and not await tx.first(
+        select(BLOBS.c.sha256).where(BLOBS.c.sha256 == artifact_sha256)
+    ):
+        await tx.run(insert(BLOBS), {"sha256": artifact_sha256, "size_bytes": artifact_size, "created_at": clock.now()})
+    has_changed = await _change_status(tx, run_id, expected, values)
+    if has_changed:
+        await tx.run(delete(SECRETS).where(SECRETS.c.run_id == run_id))
+    return has_changed
+
+
+async def _change_status(
+    tx: Transaction,
+    run_id: str,
+    expected: Sequence[RunStatus],
+    values: Mapping[str, Any],
+    guard: ColumnElement[bool] | None = None,
+) -> bool:
+    row = await tx.first(_STATE, {"run_id": run_id})
+    if row is None or row.status not in expected:
+        return False
+    statement = update(RUNS).where(RUNS.c.id == run_id, RUNS.c.status == row.status).values(**values)
+    if await tx.run(statement if guard is None else statement.where(guard)) != 1:
+        return False
+    if not row.deleting:
+        await changes.append(
+            tx,
+            owner_id=row.owner_id,
+            run_id=run_id,
+            run_seq=row.seq,
+            kind="status",
+            before=RunStatus(row.status),
+            after=RunStatus(values["status"]),
+        )
+    return True
+
+
+async def set_details(tx: Transaction, run_id: str, details: str) -> None:
+    """Say in one line what a run waits for or does; terminal runs keep their last word."""
+    live = RUNS.c.status.in_((RunStatus.CREATED, RunStatus.STARTED))
+    await tx.run(update(RUNS).where(RUNS.c.id == run_id, live).values(details=details))
+
+
+async def apply_events(
+    tx: Transaction,
+    run_id: str,
+    *,
+    from_offset: int,
+    to_offset: int,
+    progress: Progress | None = None,
+    metrics: Mapping[str, Mapping[str, float]] | None = None,
+    examples: Mapping[str, Sequence[Any]] | None = None,
+) -> bool:
+    """Take in what a stretch of `events.jsonl` says; False where that stretch was taken in before.
+
+    Args:
+        tx: The transaction; the place reached commits with what was read.
+        run_id: The run.
+        from_offset: Byte where the stretch begins: the run's `events_offset`.
+        to_offset: Byte where it ends.
+        progress: The last progress in it.
+        metrics: `{"before": {...}, "after": {...}}`, merged into what is known.
+        examples: `{"before": [...], "after": [...]}`; each stage given replaces the one known.
+    """
+    row = await tx.first(_STATE, {"run_id": run_id})
+    if row is None:
+        return False
+    values: dict[str, Any] = {"events_offset": to_offset}
+    if progress is not None:
+        values["progress"] = orjson.dumps(write(progress)).decode()
+    if metrics:
+        merged = orjson.loads(row.metrics)
+        for stage, more in metrics.items():
+            merged[stage] = {**merged.get(stage, {}), **more}
+        values["metrics"] = orjson.dumps(merged).decode()
+    if examples:
+        values["examples"] = orjson.dumps({**orjson.loads(row.examples), **examples}).decode()
+    place = (RUNS.c.id == run_id) & (RUNS.c.events_offset == from_offset)
+    if await tx.run(update(RUNS).where(place).values(**values)) != 1:
+        return False
+    if not row.deleting and (progress is not None or metrics or examples):
+        status = RunStatus(row.status)
+        kind: ChangeKind = "metrics" if metrics or examples else "progress"
+        await changes.append(
+            tx,
+            owner_id=row.owner_id,
+            run_id=run_id,
+            run_seq=row.seq,
+            kind=kind,
+            before=status,
+            after=status,
+        )
+    return True
+
+
+async def request_cancel(tx: Transaction, run_id: str) -> RunStatus | None:
+    """Ask for a run's end, and give its status now; None where there is no such run.
+
+    One that waits is FAILED at once; for one that runs, the scheduler writes `stop`; one that has ended stays as it is.
+    """
+    row = await tx.first(_STATE, {"run_id": run_id})
+    if row is None:
+        return None
+    status = RunStatus(row.status)
+    if status is RunStatus.CREATED:
+        details = "cancelled before it started"
+        failure = Failure(type="Cancelled", message=details)
+        await ended(tx, run_id, status=RunStatus.FAILED, details=details, failure=failure)
+        return RunStatus.FAILED
+    if status is RunStatus.STARTED:
+        await tx.run(update(RUNS).where(RUNS.c.id == run_id).values(cancel_requested=True))
+    return status
+
+
+async def take_secrets(tx: Transaction, run_id: str) -> dict[str, str]:
+    """Give the secrets of a run, which the database then no longer has."""
+    text = await tx.scalar(select(SECRETS.c.json).where(SECRETS.c.run_id == run_id))
+    if text is None:
+        return {}
+    await tx.run(delete(SECRETS).where(SECRETS.c.run_id == run_id))
+    values: dict[str, str] = orjson.loads(text)
+    return values
+
+
+async def delete_where(tx: Transaction, *conditions: ColumnElement[bool]) -> list[str]:
+    """Hide runs from every reader, free their names, drop their secrets, and give their ids.
+
+    The scheduler stops those that run, cleans their directories up, and then calls `forget`.
+    """
+    rows = await tx.all(
+        select(RUNS.c.id, RUNS.c.seq, RUNS.c.owner_id, RUNS.c.status).where(RUNS.c.deleting.is_(False), *conditions)
+    )
+    ids = [row.id for row in rows]
+    gone = {"deleting": True, "experiment_id": None, "cancel_requested": True, "runtime": None}
+    for start in range(0, len(ids), 500):
+        some = ids[start : start + 500]
+        await tx.run(update(RUNS).where(RUNS.c.id.in_(some)).values(**gone))
+        await tx.run(delete(SECRETS).where(SECRETS.c.run_id.in_(some)))
+    await changes.append_deleted(tx, rows)
+    return ids
+
+
+async def forget(tx: Transaction, run_id: str) -> None:
+    """Take out the row of a deleted run, once its directory is gone."""
+    await tx.run(delete(RUNS).where(RUNS.c.id == run_id, RUNS.c.deleting.is_(True)))
+
+
+async def listed_ids(conn: Connection, owner_id: int, run_ids: Sequence[str]) -> list[Row[Any]]:
+    """Give several runs of an owner, without their configs, oldest first."""
+    query = select(*WITHOUT_CONFIG).select_from(JOINED)
+    mine = query.where(RUNS.c.owner_id == owner_id, RUNS.c.id.in_(list(run_ids)))
+    return list(await conn.all(mine.order_by(RUNS.c.seq)))
