@@ -1,0 +1,102 @@
+"""Data sets: names that a user gave to uploaded blobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import Row, bindparam, delete, insert, select
+
+from finetuner.api.config import DatasetRequest
+from finetuner.api.names import near_hint
+from finetuner.errors import Conflict, DataNotFound
+from finetuner.server.store import clock
+from finetuner.server.store.database import Connection, Transaction
+from finetuner.server.store.tables import DATASETS
+
+_MINE: Final = DATASETS.c.owner_id == bindparam("owner")
+_GET: Final = select(DATASETS).where(_MINE, DATASETS.c.name == bindparam("name"))
+_SHA256S: Final = select(DATASETS.c.name, DATASETS.c.sha256).where(
+    _MINE, DATASETS.c.name.in_(bindparam("names", expanding=True))
+)
+
+
+def to_wire(row: Row[Any]) -> dict[str, Any]:
+    """Give a data set as the wire has it."""
+    return {
+        "name": row.name,
+        "kind": row.kind,
+        "columns": orjson.loads(row.columns),
+        "rows": row.rows,
+        "sha256": row.sha256,
+        "size_bytes": row.size_bytes,
+        "created_at": row.created_at,
+    }
+
+
+async def get(conn: Connection, owner_id: int, name: str) -> Row[Any]:
+    """Give a data set.
+
+    Raises:
+        DataNotFound: There is none; the message has near names.
+    """
+    row = await conn.first(_GET, {"owner": owner_id, "name": name})
+    if row is None:
+        raise DataNotFound(f"no data set {name!r}.{near_hint(name, await names(conn, owner_id))}")
+    return row
+
+
+async def names(conn: Connection, owner_id: int) -> list[str]:
+    """Give the names of the newest 1,000 data sets."""
+    query = select(DATASETS.c.name).where(_MINE).order_by(DATASETS.c.id.desc()).limit(1000)
+    return [row.name for row in await conn.all(query, {"owner": owner_id})]
+
+
+async def list_all(conn: Connection, owner_id: int) -> Sequence[Row[Any]]:
+    """Give every data set of a user, newest first."""
+    return await conn.all(select(DATASETS).where(_MINE).order_by(DATASETS.c.id.desc()), {"owner": owner_id})
+
+
+async def sha256s(conn: Connection, owner_id: int, wanted: Iterable[str]) -> dict[str, str]:
+    """Give the sha256 of those of the wanted data sets that the user has."""
+    rows = await conn.all(_SHA256S, {"owner": owner_id, "names": sorted(set(wanted))})
+    return {row.name: row.sha256 for row in rows}
+
+
+async def put(tx: Transaction, owner_id: int, name: str, request: DatasetRequest, size_bytes: int) -> Row[Any]:
+    """Give a name to a blob; the same name for the same content is no news.
+
+    Raises:
+        Conflict: The name has other content.
+    """
+    row = await tx.first(_GET, {"owner": owner_id, "name": name})
+    columns = orjson.dumps(request.columns).decode()
+    if row is not None:
+        if (row.sha256, row.kind, row.columns, row.rows) != (request.sha256, request.kind, columns, request.rows):
+            raise Conflict(
+                f"there is a data set {name!r} already, with other content: choose another name, or delete that one"
+            )
+        return row
+    values = {
+        "owner_id": owner_id,
+        "name": name,
+        "kind": request.kind,
+        "columns": columns,
+        "rows": request.rows,
+        "sha256": request.sha256,
+        "size_bytes": size_bytes,
+        "created_at": clock.now(),
+    }
+    await tx.insert(insert(DATASETS), values)
+    return await get(tx, owner_id, name)
+
+
+async def remove(tx: Transaction, owner_id: int, name: str) -> None:
+    """Forget a data set; runs that were submitted with it keep its content.
+
+    Raises:
+        DataNotFound: There is none; the message has near names.
+    """
+    row = await get(tx, owner_id, name)
+    await tx.run(delete(DATASETS).where(DATASETS.c.id == row.id))
