@@ -10,12 +10,25 @@ from hypothesis import strategies as st
 from finetuner.api.sse import PING, Decoder, Event, LogBatch, LogDecoder, Ping, encode, encode_log
 from finetuner.errors import BadResponse
 
-CUTS = st.lists(st.integers(0, 400), max_size=12)
+CUTS = st.lists(st.integers(0, 150), max_size=12)
 NASTY = "aä€😀:  \n\r\x00\x0b\x0c\x85\u2028\ufeffid data event 0123"
-TOKENS = ["id: 12\n", "data: x\n", "\n", "\n\n", "\r", "\r\n", "data:", "id: ", "7", "event: end\n", ": p\n", "\ufeff"]
-STREAMS = st.lists(st.sampled_from([one.encode() for one in TOKENS]) | st.binary(max_size=4), max_size=30).map(
-    b"".join
-) | st.binary(max_size=60)
+LINES = ["", "id: 12", "id:7", "data: x", "data: ", "data", "data:  ä", "event: end", ": p", "retry: 1", "other: 1"]
+WHOLE = [
+    "id: 7\ndata: x\n\n",
+    "id: 7\ndata: x\ry\n\n",
+    "id: 7\ndata: x\ndata: y\n\n",
+    "event: end\ndata:\n\n",
+    ": p\n\n",
+]
+PARTS = (
+    st.tuples(st.sampled_from(LINES), st.sampled_from(["\n", "\r\n", "\r"])).map("".join)
+    | st.sampled_from(WHOLE[:1])
+    | st.sampled_from(WHOLE)
+).map(str.encode)
+STREAMS = st.tuples(
+    st.sampled_from([b"", b"", b"\xef\xbb\xbf"]),
+    st.lists(PARTS | PARTS | PARTS | st.binary(max_size=4) | st.just(b"\xef\xbb\xbf"), max_size=15).map(b"".join),
+).map(b"".join)
 
 
 def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
@@ -55,6 +68,7 @@ def test_any_stream_at_any_cut_is_read_as_the_standard_says(stream: bytes, cuts:
     found = decoded(*pieces(stream, cuts))
     assert [one for one in found if isinstance(one, Event)] == by_the_standard(stream)
     assert found == decoded(stream)
+    assert found == decoded(*(bytes([byte]) for byte in stream))
 
 
 @settings(deadline=None)
@@ -224,3 +238,8 @@ def test_offsets_that_are_no_numbers_are_refused() -> None:
     for id in (b"id: 1x\n", b"id: " + b"9" * 19 + b"\n", b"id: \xd9\xa3\n", b""):
         with pytest.raises(BadResponse, match="byte offset"):
             read_log(id + b"data: x\n\n")
+
+
+def test_the_fast_way_neither_starts_within_an_event_nor_forgets_that_the_stream_began() -> None:
+    assert read_log(b"id: 3\rdata: a\r", b"id: 7\ndata: x\n\n")[0] == [("a\rx", 7)]
+    assert read_log(b"id: 7\ndata: x\n\n", b"\xef\xbb\xbfdata: y\nid: 8\ndata: z\n\n")[0] == [("x", 7), ("z", 8)]
