@@ -11,7 +11,7 @@ from sqlalchemy import Row, bindparam, delete, insert, select
 from finetuner.api.config import DatasetRequest
 from finetuner.api.names import near_hint
 from finetuner.errors import Conflict, DataNotFound
-from finetuner.server.store import clock
+from finetuner.server.store import blob_rows, clock
 from finetuner.server.store.database import Connection, Transaction
 from finetuner.server.store.tables import DATASETS
 
@@ -100,3 +100,4 @@ async def remove(tx: Transaction, owner_id: int, name: str) -> None:
     """
     row = await get(tx, owner_id, name)
     await tx.run(delete(DATASETS).where(DATASETS.c.id == row.id))
+    await blob_rows.release(tx, row.sha256)

@@ -10,15 +10,15 @@ from typing import Any, Final
 
 import attrs
 import orjson
-from sqlalchemy import ColumnElement, Row, Select, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, bindparam, delete, func, select, update
 
 from finetuner.api.convert import write
 from finetuner.api.types import ChangeKind, Progress, RunStatus, Task
 from finetuner.errors import Failure
-from finetuner.server.store import changes, clock
+from finetuner.server.store import blob_rows, changes, clock
 from finetuner.server.store.database import Connection, Transaction
 from finetuner.server.store.run_columns import WITH_CONFIG, WITHOUT_CONFIG, to_info, to_json
-from finetuner.server.store.tables import BLOBS, EXPERIMENTS, RUN_DATA, RUNS, SECRETS
+from finetuner.server.store.tables import EXPERIMENTS, RUN_DATA, RUNS, SECRETS
 
 __all__ = ["ActiveRun", "QueuedRun", "to_info", "to_json"]
 
@@ -195,7 +195,7 @@ async def ended(
         status: FINISHED (from STARTED alone) or FAILED.
         details: One line for a person.
         failure: Why it failed.
-        artifact_sha256: Of what `Blobs.adopt` took in; the blob then belongs to the run.
+        artifact_sha256: Of what `Blobs.adopt` took in.
         artifact_size: Its bytes.
     """
     values = {
@@ -209,10 +209,6 @@ async def ended(
     }
     is_finished = status is RunStatus.FINISHED
     expected = (RunStatus.STARTED,) if is_finished else (RunStatus.STARTED, RunStatus.CREATED)
-    if artifact_sha256 is not None and not await tx.first(
-        select(BLOBS.c.sha256).where(BLOBS.c.sha256 == artifact_sha256)
-    ):
-        await tx.run(insert(BLOBS), {"sha256": artifact_sha256, "size_bytes": artifact_size, "created_at": clock.now()})
     has_changed = await _change_status(tx, run_id, expected, values)
     if has_changed:
         await tx.run(delete(SECRETS).where(SECRETS.c.run_id == run_id))
@@ -351,7 +347,8 @@ async def delete_where(tx: Transaction, *conditions: ColumnElement[bool]) -> lis
 
 
 async def forget(tx: Transaction, run_id: str) -> None:
-    """Take out the row of a deleted run, once its directory is gone."""
+    """Take out the row of a deleted run, once its directory is gone; its artifact is removed at the next collection."""
+    await blob_rows.release(tx, await tx.scalar(select(RUNS.c.artifact_sha256).where(RUNS.c.id == run_id)))
     await tx.run(delete(RUNS).where(RUNS.c.id == run_id, RUNS.c.deleting.is_(True)))
 
 

@@ -87,7 +87,7 @@ RUNS: Final = Table(
     Column("tags", Text, nullable=False),
     Column("config", Text, nullable=False),
     Column("artifact_id", String(24), nullable=False, unique=True),
-    Column("artifact_sha256", String(64)),
+    Column("artifact_sha256", String(64), index=True),
     Column("artifact_size", _BIG),
     Column("progress", Text),
     Column("metrics", Text, nullable=False),
@@ -170,7 +170,7 @@ BLOBS: Final = Table(
     METADATA,
     Column("sha256", String(64), primary_key=True),
     Column("size_bytes", _BIG, nullable=False),
-    _time("created_at"),
+    _time("keep_until"),
 )
 
 BLOB_OWNERS: Final = Table(

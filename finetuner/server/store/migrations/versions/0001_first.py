@@ -1,4 +1,4 @@
-"""the first schema."""
+"""The first schema."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def upgrade() -> None:
         "blobs",
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.Column("size_bytes", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("created_at", sa.String(length=27), nullable=False),
+        sa.Column("keep_until", sa.String(length=27), nullable=False),
         sa.PrimaryKeyConstraint("sha256", name=op.f("pk_blobs")),
     )
     op.create_table(
@@ -168,6 +168,7 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     with op.batch_alter_table("runs", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_runs_artifact_sha256"), ["artifact_sha256"], unique=False)
         batch_op.create_index(
             "ix_runs_deleting",
             ["deleting"],
