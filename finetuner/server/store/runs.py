@@ -26,18 +26,33 @@ JOINED: Final = RUNS.join(EXPERIMENTS, EXPERIMENTS.c.id == RUNS.c.experiment_id)
 """Runs that readers see: one that is being deleted has no experiment."""
 
 
-def _one(condition: ColumnElement[bool], *, is_owned: bool, columns: Sequence[Any] = WITH_CONFIG) -> Select[Any]:
+def _one(condition: ColumnElement[bool], *, is_owned: bool, columns: Sequence[Any]) -> Select[Any]:
     query = select(*columns).select_from(JOINED).where(condition)
     return query.where(RUNS.c.owner_id == bindparam("owner_id")) if is_owned else query
 
 
-_BY_ID: Final = _one(RUNS.c.id == bindparam("run_id"), is_owned=False)
-_BY_ID_OWNED: Final = _one(RUNS.c.id == bindparam("run_id"), is_owned=True)
-_BY_NAME: Final = _one(
+_IS_NAMED: Final = (
     (EXPERIMENTS.c.owner_id == bindparam("owner_id"))
     & (EXPERIMENTS.c.name == bindparam("experiment"))
-    & (RUNS.c.name == bindparam("name")),
-    is_owned=False,
+    & (RUNS.c.name == bindparam("name"))
+)
+_BY_ID: Final = {
+    (is_owned, with_config): _one(
+        RUNS.c.id == bindparam("run_id"), is_owned=is_owned, columns=WITH_CONFIG if with_config else WITHOUT_CONFIG
+    )
+    for is_owned in (False, True)
+    for with_config in (False, True)
+}
+_BY_NAME: Final = {
+    with_config: _one(_IS_NAMED, is_owned=False, columns=WITH_CONFIG if with_config else WITHOUT_CONFIG)
+    for with_config in (False, True)
+}
+_NAMES: Final = (
+    select(RUNS.c.name)
+    .select_from(JOINED)
+    .where(EXPERIMENTS.c.owner_id == bindparam("owner_id"), EXPERIMENTS.c.name == bindparam("experiment"))
+    .order_by(RUNS.c.seq.desc())
+    .limit(1000)
 )
 _QUEUED: Final = (
     select(*WITH_CONFIG, RUNS.c.runtime)
@@ -96,16 +111,37 @@ class ActiveRun:
     deleting: bool
 
 
-async def get(conn: Connection, run_id: str, *, owner_id: int | None = None) -> Row[Any] | None:
-    """Give a run by its id, with its config; None where there is none, or another owner's."""
-    if owner_id is None:
-        return await conn.first(_BY_ID, {"run_id": run_id})
-    return await conn.first(_BY_ID_OWNED, {"run_id": run_id, "owner_id": owner_id})
+async def get(
+    conn: Connection, run_id: str, *, owner_id: int | None = None, with_config: bool = True
+) -> Row[Any] | None:
+    """Give a run by its id; None where there is none, or another owner's."""
+    query = _BY_ID[owner_id is not None, with_config]
+    return await conn.first(query, {"run_id": run_id} if owner_id is None else {"run_id": run_id, "owner_id": owner_id})
 
 
-async def by_name(conn: Connection, owner_id: int, experiment: str, name: str) -> Row[Any] | None:
-    """Give a run by its experiment and name, with its config."""
-    return await conn.first(_BY_NAME, {"owner_id": owner_id, "experiment": experiment, "name": name})
+async def by_name(
+    conn: Connection, owner_id: int, experiment: str, name: str, *, with_config: bool = True
+) -> Row[Any] | None:
+    """Give a run by its experiment and name."""
+    return await conn.first(_BY_NAME[with_config], {"owner_id": owner_id, "experiment": experiment, "name": name})
+
+
+async def names(conn: Connection, owner_id: int, experiment: str) -> list[str]:
+    """Give the names of the newest 1,000 runs of an experiment."""
+    return [row.name for row in await conn.all(_NAMES, {"owner_id": owner_id, "experiment": experiment})]
+
+
+async def artifact(conn: Connection, owner_id: int, artifact_id: str) -> Row[Any] | None:
+    """Give the run of an artifact that a user may read: an own one, or one of a public run.
+
+    The row has `artifact_sha256` and `artifact_size` besides what every run's has.
+    """
+    query = (
+        select(*WITHOUT_CONFIG, RUNS.c.artifact_sha256, RUNS.c.artifact_size)
+        .select_from(JOINED)
+        .where(RUNS.c.artifact_id == artifact_id, (RUNS.c.owner_id == owner_id) | RUNS.c.public.is_(True))
+    )
+    return await conn.first(query)
 
 
 async def results(conn: Connection, run_id: str) -> tuple[str, str]:

@@ -1,0 +1,44 @@
+"""Who asks: the token of a request, and whether the route is for its owner."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+
+from finetuner.api.routes import Who
+from finetuner.errors import NotAllowed, NotLoggedIn
+from finetuner.server import keys
+from finetuner.server.store import users
+from finetuner.server.store.users import User
+
+_USER: Final = "finetuner_user"
+_SCHEMES: Final = frozenset({"bearer", "token"})
+
+
+async def identify(request: web.Request, who: Who) -> None:
+    """Find out whose request this is; `user_of` then gives the user.
+
+    Raises:
+        NotLoggedIn: The token is missing, unknown or disabled.
+        NotAllowed: The route is for admins, and this user is none.
+    """
+    if who == "anyone":
+        return
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    token = token.strip()
+    if scheme.lower() not in _SCHEMES or not token:
+        raise NotLoggedIn("this call needs a token, sent as 'Authorization: Bearer TOKEN'")
+    async with request.app[keys.DATABASE].read() as conn:
+        user = await users.by_token(conn, token)
+    if user is None:
+        raise NotLoggedIn("this token is unknown to the server, or was disabled")
+    if who == "admin" and not user.is_admin:
+        raise NotAllowed(f"this call is for admins, and {user.name!r} is none")
+    request[_USER] = user
+
+
+def user_of(request: web.Request) -> User:
+    """Give the user whose request this is, on a route that needs one."""
+    user: User = request[_USER]
+    return user

@@ -1,0 +1,19 @@
+"""Where handlers find the parts of the service: `request.app[keys.DATABASE]`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+
+from finetuner.server.hub import Hub
+from finetuner.server.scheduler import Scheduler
+from finetuner.server.settings import Settings
+from finetuner.server.store.blobs import Blobs
+from finetuner.server.store.database import Database
+
+SETTINGS: Final = web.AppKey("settings", Settings)
+DATABASE: Final = web.AppKey("database", Database)
+BLOBS: Final = web.AppKey("blobs", Blobs)
+HUB: Final = web.AppKey("hub", Hub)
+SCHEDULER: Final = web.AppKey("scheduler", Scheduler)
