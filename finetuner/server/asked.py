@@ -11,6 +11,7 @@ from sqlalchemy import Row
 
 from finetuner.api.names import check_name, is_id, near_hint
 from finetuner.errors import FieldError, InvalidInput, InvalidName, RunNotFound
+from finetuner.server import keys
 from finetuner.server.auth import user_of
 from finetuner.server.store import runs
 from finetuner.server.store.database import Connection
@@ -115,3 +116,9 @@ def pages(items: list[Any], *, total: int, page: int, size: int) -> web.Response
     encoded = [orjson.Fragment(item) if isinstance(item, bytes) else item for item in items]
     count = -(-total // size)
     return json_response({"items": encoded, "total": total, "page": page, "size": size, "pages": count})
+
+
+def remove_runs(request: web.Request, run_ids: list[str]) -> None:
+    """Tell the scheduler of runs that were deleted: it stops those that run, and takes their directories away."""
+    for run_id in run_ids:
+        request.app[keys.SCHEDULER].remove(run_id)

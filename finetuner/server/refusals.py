@@ -73,6 +73,8 @@ def answer(error: Exception, request_id: str) -> web.Response | None:
         code = _OF_HTTP.get(error.status, "http_error")
         headers = {name: value for name, value in error.headers.items() if name.lower() == "allow"}
         return _response(error.status, code, f"{error.reason}", request_id, headers=headers)
+    if isinstance(error, web.RequestPayloadError):
+        return _response(400, "bad_request", f"the request's body cannot be read: {error}", request_id)
     origin = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(origin, Exception) and is_full(origin):
         return _response(507, "storage_full", "the server's disk is full: free some space there", request_id)

@@ -1,0 +1,134 @@
+"""The web application: every route of the table with its handler, and what surrounds each request."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Final
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from finetuner.api.routes import ROUTES, Route
+from finetuner.errors import FinetunerError
+from finetuner.server import keys, refusals
+from finetuner.server.auth import identify
+from finetuner.server.handlers import (
+    artifacts,
+    blobs,
+    changes,
+    control,
+    datasets,
+    experiments,
+    health,
+    logs,
+    runs,
+    submit,
+)
+from finetuner.server.hub import Hub
+from finetuner.server.presence import PRESENCE, Presence
+from finetuner.server.scheduler import Scheduler
+from finetuner.server.settings import Settings
+from finetuner.server.store import idempotency, users
+from finetuner.server.store.blobs import Blobs
+from finetuner.server.store.database import Database
+
+MAX_BODY_BYTES: Final = 4 * 1024 * 1024
+"""Of a JSON request; blobs are as large as they are."""
+_MODULES: Final = (artifacts, blobs, changes, control, datasets, experiments, health, logs, runs, submit)
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_HAS_BEGUN: Final = "answer_has_begun"
+_log = structlog.get_logger(__name__)
+
+
+def make_app(settings: Settings) -> web.Application:
+    """Make the application; its database, hub and scheduler start and end with it.
+
+    Args:
+        settings: What the server is started with.
+
+    Raises:
+        LookupError: A route has no handler, or a handler no route.
+    """
+    presence = Presence()
+    app = web.Application(middlewares=[_boundary, presence.middleware], client_max_size=MAX_BODY_BYTES)
+    app[keys.SETTINGS] = settings
+    app[PRESENCE] = presence
+    app.router.add_routes(routes(_handlers()))
+    app.on_response_prepare.append(_name_request)
+    app.cleanup_ctx.append(_parts)
+    return app
+
+
+def _handlers() -> Mapping[str, Handler]:
+    return {name: handler for module in _MODULES for name, handler in module.HANDLERS.items()}
+
+
+def routes(handlers: Mapping[str, Handler]) -> Sequence[web.RouteDef]:
+    """Give every route of the table its handler.
+
+    Raises:
+        LookupError: A route has no handler, or a handler no route.
+    """
+    odd = {route.name for route in ROUTES} ^ handlers.keys()
+    if odd:
+        raise LookupError(f"routes without a handler, or handlers without a route: {', '.join(sorted(odd))}")
+    return [web.route(route.method, route.path, _guarded(route, handlers[route.name])) for route in ROUTES]
+
+
+def _guarded(route: Route, handler: Handler) -> Handler:
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        await identify(request, route.who)
+        return await handler(request)
+
+    return guarded
+
+
+@web.middleware
+async def _boundary(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer every exception as JSON; what is no refusal is a fault, and goes to the log."""
+    given = request.headers.get("X-Request-Id", "")
+    request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    request["request_id"] = request_id
+    try:
+        return await handler(request)
+    except Exception as error:  # noqa: BLE001 - the process's boundary: one bad request must not end another
+        if isinstance(error, ConnectionError) and not isinstance(error, FinetunerError):
+            # The client is gone: there is nobody to answer.
+            raise
+        answer = refusals.answer(error, request_id)
+        if answer is None:
+            _log.exception("request failed", request_id=request_id, method=request.method, path=request.path)
+            answer = refusals.fault(request_id)
+        if _HAS_BEGUN in request:
+            # Half an answer cannot be taken back; a cut tells the client that it is not whole.
+            raise ConnectionAbortedError("the answer broke off") from error
+        return answer
+
+
+async def _name_request(request: web.Request, response: web.StreamResponse) -> None:
+    request[_HAS_BEGUN] = True
+    response.headers["X-Request-Id"] = request.get("request_id", "")
+    response.headers["X-Content-Type-Options"] = "nosniff"
+
+
+async def _parts(app: web.Application) -> AsyncIterator[None]:
+    """Open the database, then start what lives on it; all of it ends in the opposite order."""
+    settings = app[keys.SETTINGS]
+    database = await Database.open(settings.db_path)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(database.close)
+        blobs_store = Blobs(settings.blobs_dir, database)
+        async with database.write() as tx:
+            await idempotency.trim(tx)
+            if settings.embedded:
+                await users.ensure_local(tx, token=settings.token)
+        await blobs_store.collect()
+        app[keys.DATABASE] = database
+        app[keys.BLOBS] = blobs_store
+        app[keys.HUB] = await stack.enter_async_context(Hub(database))
+        app[keys.SCHEDULER] = await stack.enter_async_context(Scheduler(settings, database, blobs_store))
+        yield

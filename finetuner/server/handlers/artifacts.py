@@ -1,0 +1,79 @@
+"""Artifacts: what finished runs left."""
+
+from __future__ import annotations
+
+import asyncio
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from sqlalchemy import Row
+
+from finetuner.api.convert import dumps, lenient
+from finetuner.api.names import is_id
+from finetuner.api.types import ArtifactFile, ArtifactInfo, RunStatus
+from finetuner.errors import ArtifactNotFound, Failure, RunFailed, RunInProgress
+from finetuner.server import asked, keys
+from finetuner.server.auth import user_of
+from finetuner.server.store import runs
+
+
+async def get(request: web.Request) -> web.Response:
+    """Say how large an artifact is, and which files it has."""
+    row = await _finished(request)
+    files = await asyncio.to_thread(_files, request.app[keys.BLOBS].path(row.artifact_sha256))
+    info = ArtifactInfo(
+        id=row.artifact_id,
+        run_id=row.id,
+        run_name=row.name,
+        size_bytes=row.artifact_size,
+        sha256=row.artifact_sha256,
+        files=files,
+    )
+    return asked.json_response(dumps(info))
+
+
+async def content(request: web.Request) -> web.StreamResponse:
+    """Give an artifact's bytes; ranges of them too, for as long as the ETag holds."""
+    row = await _finished(request)
+    headers = {
+        "ETag": f'"{row.artifact_sha256}"',
+        "Content-Type": "application/zip",
+        "Content-Disposition": f'attachment; filename="{row.name}.zip"',
+        "Cache-Control": "private, immutable, max-age=31536000",
+    }
+    return web.FileResponse(request.app[keys.BLOBS].path(row.artifact_sha256), headers=headers)
+
+
+async def _finished(request: web.Request) -> Row[Any]:
+    artifact_id = request.match_info["id"]
+    async with request.app[keys.DATABASE].read() as conn:
+        row = await runs.artifact(conn, user_of(request).id, artifact_id) if is_id(artifact_id) else None
+    if row is None:
+        raise ArtifactNotFound(f"no artifact with the id {artifact_id[:80]!r}; it is deleted with its run")
+    if row.status == RunStatus.FAILED:
+        failure = Failure(type="Unknown", message=row.details)
+        if row.failure is not None:
+            failure = lenient(orjson.loads(row.failure), Failure)
+        raise RunFailed(
+            f"run {row.name!r} left no artifact, it failed: {row.details}", run_name=row.name, failure=failure
+        )
+    if row.status != RunStatus.FINISHED:
+        raise RunInProgress(f"run {row.name!r} is {row.status}: its artifact is there once it is FINISHED")
+    if row.artifact_sha256 is None:
+        raise ArtifactNotFound(f"run {row.name!r} finished without an artifact")
+    return row
+
+
+def _files(path: Path) -> tuple[ArtifactFile, ...]:
+    with zipfile.ZipFile(path) as archive:
+        return tuple(
+            ArtifactFile(path=one.filename, size_bytes=one.file_size) for one in archive.infolist() if not one.is_dir()
+        )
+
+
+HANDLERS: Final[Mapping[str, Handler]] = {"artifact_get": get, "artifact_content": content}

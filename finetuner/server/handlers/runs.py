@@ -1,0 +1,151 @@
+"""Runs: given one by one, listed, deleted, and what came out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from finetuner.api import paging
+from finetuner.api.names import near_hint
+from finetuner.api.types import RunStatus, Task
+from finetuner.server import asked, keys
+from finetuner.server.auth import user_of
+from finetuner.server.store import experiments, listing, runs
+from finetuner.server.store.listing import RunFilter
+from finetuner.server.store.tables import RUNS
+
+_FILTERS: Final = ("status", "name_prefix", "tag", "task")
+_FORMS: Final = ("page", "size", "limit", "before_seq", "from_seq", "count", "with_config")
+
+
+async def get(request: web.Request) -> web.Response:
+    """Give one run."""
+    asked.only(request, "with_config")
+    with_config = asked.flag(request, "with_config", default=True)
+    async with request.app[keys.DATABASE].read() as conn:
+        row = await asked.run_row(request, conn, with_config=with_config)
+        place = await runs.queue_position(conn, row)
+    return asked.json_response(runs.to_json(row, queue_position=place))
+
+
+async def status(request: web.Request) -> web.Response:
+    """Give the status of a run, and a line about it."""
+    async with request.app[keys.DATABASE].read() as conn:
+        row = await asked.run_row(request, conn)
+    return asked.json_response({"status": row.status, "details": row.details})
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """Give what evaluation measured before and after."""
+    return asked.json_response((await _results(request))[0].encode())
+
+
+async def examples(request: web.Request) -> web.Response:
+    """Give the results of example queries before and after."""
+    return asked.json_response((await _results(request))[1].encode())
+
+
+async def _results(request: web.Request) -> tuple[str, str]:
+    async with request.app[keys.DATABASE].read() as conn:
+        row = await asked.run_row(request, conn)
+        return await runs.results(conn, row.id)
+
+
+async def delete(request: web.Request) -> web.Response:
+    """Delete one run; one that is STARTED is stopped by the scheduler, and gone for readers at once."""
+    async with request.app[keys.DATABASE].write() as tx:
+        row = await asked.run_row(request, tx)
+        ids = await runs.delete_where(tx, RUNS.c.id == row.id)
+    asked.remove_runs(request, ids)
+    return asked.json_response({"deleted": 1})
+
+
+async def list_all(request: web.Request) -> web.Response:
+    """Give runs of all experiments."""
+    asked.only(request, *_FILTERS, *_FORMS, "experiment")
+    return await _list(request, _filter(request, request.query.get("experiment")))
+
+
+async def list_of_experiment(request: web.Request) -> web.Response:
+    """Give runs of one experiment."""
+    asked.only(request, *_FILTERS, *_FORMS)
+    return await _list(request, _filter(request, asked.path_name(request, "experiment")))
+
+
+async def _list(request: web.Request, which: RunFilter) -> web.Response:
+    with_config = asked.flag(request, "with_config", default=True)
+    is_paged = "page" in request.query or "size" in request.query
+    page, size = asked.page(request)
+    span = paging.RangeRequest.from_query(request.query)
+    async with request.app[keys.DATABASE].read(is_snapshot=True) as conn:
+        if which.experiment is not None:
+            await experiments.is_known(conn, which.owner_id, which.experiment)
+        if "count" in request.query:
+            if request.query["count"] != "status":
+                raise asked.refused("count", "can only be 'status'")
+            return asked.json_response({"counts": await listing.counts(conn, which)})
+        if not is_paged:
+            return asked.json_response(await listing.ranges(conn, which, span, with_config=with_config))
+        total, items = await listing.page(conn, which, offset=(page - 1) * size, limit=size, with_config=with_config)
+    return asked.pages(items, total=total, page=page, size=size)
+
+
+async def delete_all(request: web.Request) -> web.Response:
+    """Delete the runs of all experiments."""
+    asked.only(request, *_FILTERS, "before_seq", "experiment")
+    return await _delete(request, _filter(request, request.query.get("experiment")))
+
+
+async def delete_of_experiment(request: web.Request) -> web.Response:
+    """Delete the runs of one experiment."""
+    asked.only(request, *_FILTERS, "before_seq")
+    return await _delete(request, _filter(request, asked.path_name(request, "experiment")))
+
+
+async def _delete(request: web.Request, which: RunFilter) -> web.Response:
+    async with request.app[keys.DATABASE].write() as tx:
+        if which.experiment is not None:
+            await experiments.is_known(tx, which.owner_id, which.experiment)
+        ids = await runs.delete_where(tx, RUNS.c.seq.in_(which.select(RUNS.c.seq)))
+    asked.remove_runs(request, ids)
+    return asked.json_response({"deleted": len(ids)})
+
+
+def _filter(request: web.Request, experiment: str | None) -> RunFilter:
+    query = request.query
+    return RunFilter(
+        owner_id=user_of(request).id,
+        experiment=experiment,
+        statuses=tuple(_member(RunStatus, "status", text) for text in query.getall("status", [])),
+        name_prefix=query.get("name_prefix"),
+        tags=tuple(query.getall("tag", [])),
+        task=_member(Task, "task", query["task"]) if "task" in query else None,
+        before_seq=asked.number(request, "before_seq"),
+    )
+
+
+def _member(kind: Any, name: str, text: str) -> Any:
+    allowed = [member.value for member in kind]
+    if text not in allowed:
+        raise asked.refused(name, f"must be one of {', '.join(allowed)}, not {text[:40]!r}.{near_hint(text, allowed)}")
+    return kind(text)
+
+
+def _both(name: str, handler: Handler) -> dict[str, Handler]:
+    return {f"run_{name}": handler, f"named_run_{name}": handler}
+
+
+HANDLERS: Final[Mapping[str, Handler]] = {
+    "experiment_runs_list": list_of_experiment,
+    "experiment_runs_delete": delete_of_experiment,
+    "runs_list": list_all,
+    "runs_delete": delete_all,
+    **_both("get", get),
+    **_both("delete", delete),
+    **_both("status", status),
+    **_both("metrics", metrics),
+    **_both("examples", examples),
+}

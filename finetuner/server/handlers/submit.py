@@ -1,0 +1,102 @@
+"""The submission of a run: checked, then kept in one transaction with its key."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from sqlalchemy import Row
+
+from finetuner.api.config import RunRequest
+from finetuner.api.convert import read_json
+from finetuner.api.names import near_hint
+from finetuner.api.types import RunStatus
+from finetuner.errors import FieldError
+from finetuner.server import asked, checks, keys
+from finetuner.server.auth import user_of
+from finetuner.server.checks import Checked
+from finetuner.server.refusals import Refusal
+from finetuner.server.store import datasets, idempotency, runs, submission
+from finetuner.server.store.database import Connection
+from finetuner.server.store.submission import Submission
+
+KEY_HEADER: Final = "Idempotency-Key"
+MAX_KEY_CHARS: Final = 255
+
+
+async def create(request: web.Request) -> web.Response:
+    """Make a run; the same key with the same body gives the run that it made before."""
+    asked.only(request)
+    experiment = asked.path_name(request, "experiment")
+    body = await request.read()
+    asked_for = read_json(body, RunRequest)
+    checked = checks.check(asked_for, is_embedded=request.app[keys.SETTINGS].embedded)
+    key = _key(request)
+    body_sha256 = hashlib.sha256(experiment.encode() + b"\0" + body).hexdigest()
+    owner_id = user_of(request).id
+    async with request.app[keys.DATABASE].write() as tx:
+        row = None if key is None else await _earlier(tx, owner_id, key, body_sha256)
+        is_new = row is None
+        if row is None:
+            data = await _data(tx, owner_id, checked)
+            row = await submission.create(
+                tx,
+                Submission(
+                    owner_id=owner_id,
+                    experiment_name=experiment,
+                    request=asked_for,
+                    config=checked.config,
+                    data=data,
+                ),
+            )
+            if key is not None:
+                await idempotency.remember(tx, owner_id, key, body_sha256, row.id)
+        place = await runs.queue_position(tx, row)
+    if is_new:
+        request.app[keys.SCHEDULER].wake()
+    return asked.json_response(runs.to_json(row, queue_position=place), status=201 if is_new else 200)
+
+
+def _key(request: web.Request) -> str | None:
+    key = request.headers.get(KEY_HEADER)
+    if key is not None and not (1 <= len(key) <= MAX_KEY_CHARS and key.isascii() and key.isprintable()):
+        message = f"must have 1 to {MAX_KEY_CHARS} printable ASCII characters"
+        raise asked.refused(KEY_HEADER, message)
+    return key
+
+
+async def _earlier(conn: Connection, owner_id: int, key: str, body_sha256: str) -> Row[Any] | None:
+    found = await idempotency.find(conn, owner_id, key)
+    if found is None:
+        return None
+    known_sha256, run_id = found
+    if known_sha256 != body_sha256:
+        raise Refusal(422, "key_reused", f"the key {key!r} was used for another submission: use a new key")
+    row = await runs.get(conn, run_id, owner_id=owner_id)
+    if row is None:
+        raise Refusal(410, "gone", f"the run {run_id} that the key {key!r} made was deleted: use a new key")
+    return row
+
+
+async def _data(conn: Connection, owner_id: int, checked: Checked) -> dict[str, str]:
+    """Give the sha256 of each data set, once it is sure that all exist, and the artifact to go on from too."""
+    found = await datasets.sha256s(conn, owner_id, checked.data.values())
+    errors = []
+    for path, name in checked.data.items():
+        if name not in found:
+            near = near_hint(name, await datasets.names(conn, owner_id))
+            errors.append(FieldError(path=path, message=f"there is no data set {name!r}; upload it first.{near}"))
+    if checked.artifact_id is not None:
+        row = await runs.artifact(conn, owner_id, checked.artifact_id)
+        if row is None or row.status != RunStatus.FINISHED:
+            message = f"there is no artifact {checked.artifact_id!r} of a finished run"
+            errors.append(FieldError(path="$.config.model.artifact", message=message))
+    if errors:
+        raise checks.refusal(errors)
+    return found
+
+
+HANDLERS: Final[Mapping[str, Handler]] = {"experiment_runs_create": create}
