@@ -65,7 +65,9 @@ class View:
 
     def tell(self, text: str, style: str = "") -> None:
         """Say something within a step; wrapped, so that its indent stays."""
-        self.console.print(Padding(Text(text, style), (0, 0, 0, INDENT)), width=self.width)
+        for line in Text(text, style).wrap(self.console, self.width - INDENT):
+            line.rstrip()
+            self.console.print(Text.assemble(" " * INDENT, line), soft_wrap=True)
 
     def verbatim(self, text: str) -> None:
         """Print text to be copied: never wrapped by us."""

@@ -46,18 +46,27 @@ def runs() -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array of runs.")
 @click.pass_obj
-def list_(settings: Settings, /, limit: int | None, as_json: bool, **filters: Any) -> None:
+def list_(
+    settings: Settings,
+    experiment_name: str | None,
+    status: tuple[str, ...],
+    name_prefix: str | None,
+    tag: tuple[str, ...],
+    limit: int | None,
+    as_json: bool,
+) -> None:
     """List runs, newest first.
 
     Where stdout is no terminal, fields are separated by tabs, times are ISO 8601, and nothing is cut.
     """
     if limit is None:
         limit = DEFAULT_LIMIT if sys.stdout.isatty() and not as_json else 0
-    given = {name: list(value) if isinstance(value, tuple) else value for name, value in filters.items() if value}
 
     async def work(client: AsyncClient) -> list[RunInfo]:
         found: list[RunInfo] = []
-        async with client.iter_runs(**given) as listed:
+        async with client.iter_runs(
+            experiment_name, status=status or None, name_prefix=name_prefix, tag=tag or None
+        ) as listed:
             async for run in listed:
                 found.append(run.info)
                 if limit and len(found) > limit:
@@ -74,7 +83,8 @@ def list_(settings: Settings, /, limit: int | None, as_json: bool, **filters: An
         if shown or not sys.stdout.isatty():
             render.print_runs(shown, _now())
         else:
-            note("No runs match." if given else "No runs yet. `finetuner demo` makes one.")
+            is_filtered = experiment_name or status or name_prefix or tag
+            note("No runs match." if is_filtered else "No runs yet. `finetuner demo` makes one.")
         if len(found) > len(shown):
             note(f"The newest {limit} of more; `--limit 0` lists all.")
 
@@ -255,7 +265,7 @@ def delete(settings: Settings, names: tuple[str, ...], experiment_name: str | No
     async def work(client: AsyncClient) -> None:
         found = [await find_run(client, name, experiment_name) for name in names]
         for run in found:
-            await client.delete_run(run.name, run.experiment_name)
+            await run.delete()
             note(f"deleted {shown_name(run.info)}")
 
     settings.run(work)

@@ -1,0 +1,118 @@
+"""A service of its own for the tests of the command line, and the command line as a real process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from finetuner.aio.client import AsyncClient
+from finetuner.aio.run import AsyncRun
+from finetuner.errors import RunFailed
+from finetuner.local import find_server
+from tests.docs.blocks import ROOT
+
+DEADLINE_S = 60
+"""Ends a test that hangs; nothing takes so long."""
+
+
+@attrs.frozen(kw_only=True)
+class Shell:
+    """Runs the command line as a user's shell does."""
+
+    env: dict[str, str]
+    cwd: Path
+    state: Path
+
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        """Start a command in a process group of its own, so that a Ctrl-C reaches it alone."""
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **options}
+        return subprocess.Popen(
+            [sys.executable, "-m", "finetuner.cli", *arguments],
+            cwd=self.cwd,
+            env=self.env,
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,
+            **options,
+        )
+
+    def __call__(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        with self.start(*arguments, **options) as process:
+            out, err = process.communicate(timeout=DEADLINE_S)
+        return subprocess.CompletedProcess(arguments, process.returncode, out or "", err or "")
+
+    def on_terminal(self, *arguments: str, columns: int = 80) -> tuple[int, str]:
+        """Run a command with a terminal as its stdout and stderr; give its exit code and what the terminal got."""
+        ours, theirs = pty.openpty()
+        env = {**self.env, "COLUMNS": str(columns), "TERM": "xterm-256color"}
+        with attrs.evolve(self, env=env).start(*arguments, stdout=theirs, stderr=theirs) as process:
+            os.close(theirs)
+            got = b"".join(_chunks(ours))
+            process.wait(DEADLINE_S)
+        os.close(ours)
+        return process.returncode, got.decode()
+
+    def client(self) -> AsyncClient:
+        """Give a client for the service, which was started by a command."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("FINETUNER_STATE_DIR", "FINETUNER_CONFIG_DIR", "FINETUNER_CACHE_DIR"):
+                patch.setenv(name, self.env[name])
+            server = find_server()
+        assert server is not None
+        return AsyncClient(host=server.url, token=server.token)
+
+    async def submit(self, client: AsyncClient, name: str, **options: Any) -> AsyncRun:
+        """Submit a run whose name says what its job does."""
+        pairs = [("a sentence", "a name"), ("another one", "another name")]
+        return await client.fit(model="all-minilm-l6-v2", train_data=pairs, run_name=name, **options)
+
+    def release(self, run: AsyncRun) -> None:
+        """Let a waiting job end."""
+        (self.state / "v1/runs" / run.id / "go").touch()
+
+
+async def settled(run: AsyncRun) -> None:
+    """Wait until a run has ended, however it did."""
+    with contextlib.suppress(RunFailed):
+        await run.wait(timeout_s=DEADLINE_S)
+
+
+def _chunks(descriptor: int) -> Iterator[bytes]:
+    while True:
+        try:
+            chunk = os.read(descriptor, 65_536)
+        except OSError:  # Linux says so when the last process has closed its end
+            return
+        if not chunk:
+            return
+        yield chunk
+
+
+@pytest.fixture(scope="session")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """A shell whose commands find a service of their own, with jobs that need no torch."""
+    home = tmp_path_factory.mktemp("cli")
+    made = Shell(env=environment(home, job=Path(__file__).parent / "job.py"), cwd=home, state=home / "state")
+    started = made("server", "start")
+    assert started.returncode == 0, started.stderr
+    yield made
+    made("server", "stop")
+
+
+def environment(home: Path, job: Path | None = None) -> dict[str, str]:
+    """Give an environment in which nothing outside of `home` is written."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("FINETUNER_", "COLUMNS"))}
+    folders = {f"FINETUNER_{name.upper()}_DIR": str(home / name) for name in ("state", "config", "cache")}
+    own_job = {"FINETUNER_JOB_ARGV": json.dumps([sys.executable, str(job), "{run_dir}"])} if job else {}
+    return {**kept, **folders, **own_job, "PYTHONPATH": str(ROOT)}

@@ -1,0 +1,125 @@
+"""The entrance: speed, completion, errors that no command expects."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from finetuner.cli.exits import ExitCode
+from finetuner.cli.main import report
+from finetuner.errors import RunNotFound, ServerStartFailed
+from tests.cli.conftest import Shell, environment
+
+HEAVY = {"aiohttp", "anyio", "rich", "orjson", "sqlalchemy", "torch", "numpy", "finetuner.aio", "finetuner.server.app"}
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Shell:
+    """A shell without a service."""
+    return Shell(env=environment(tmp_path), cwd=tmp_path, state=tmp_path / "state")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["runs", "--help"], ["runs", "logs", "--help"], ["demo", "--help"]])
+def test_help_loads_nothing_heavy_and_writes_nothing(alone: Shell, arguments: list[str]) -> None:
+    code = (
+        "import sys; from finetuner.cli.main import run; assert run(sys.argv[1:]) == 0; "
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=alone.cwd,
+        env=alone.env,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert ended.stdout.startswith("Usage: finetuner")
+    assert not HEAVY & set(ended.stderr.split())
+    assert list(alone.cwd.iterdir()) == []
+
+
+def test_no_command_is_a_mistake_that_shows_the_help(alone: Shell) -> None:
+    ended = alone()
+    assert (ended.returncode, ended.stdout) == (ExitCode.USAGE, "")
+    assert "Commands:" in ended.stderr
+
+
+def test_version(alone: Shell) -> None:
+    assert alone("--version").stdout.startswith("finetuner ")
+
+
+@pytest.mark.parametrize("kind", ["bash", "zsh", "fish"])
+def test_completion_scripts_call_the_program_by_its_name(alone: Shell, kind: str) -> None:
+    ended = alone("completion", kind)
+    assert ended.returncode == 0, ended.stderr
+    assert f"_FINETUNER_COMPLETE={kind}_complete finetuner" in ended.stdout.replace("env ", "")
+
+
+def _completed(shell: Shell, words: str, count: int) -> list[str]:
+    env = {"_FINETUNER_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(count)}
+    ended = Shell(env={**shell.env, **env}, cwd=shell.cwd, state=shell.state)()
+    assert ended.stderr == ""
+    return [line.split(",", 1)[1] for line in ended.stdout.splitlines()]
+
+
+def test_commands_and_flags_are_completed(alone: Shell) -> None:
+    assert _completed(alone, "finetuner ru", 1) == ["runs"]
+    assert _completed(alone, "finetuner runs logs --fo", 3) == ["--follow"]
+
+
+def test_no_server_is_started_for_a_key_press(alone: Shell) -> None:
+    assert _completed(alone, "finetuner runs show ", 3) == []
+    assert not alone.state.exists()
+
+
+def test_a_server_that_does_not_answer_completes_nothing(alone: Shell) -> None:
+    assert _completed(alone, "finetuner --host http://127.0.0.1:9 runs show ", 5) == []
+
+
+@pytest.mark.anyio
+@pytest.mark.xdist_group("cli")
+async def test_run_names_are_completed(shell: Shell) -> None:
+    async with shell.client() as client:
+        for experiment in (None, "second"):
+            run = await shell.submit(client, "completed", experiment_name=experiment)
+            await run.wait(timeout_s=60)
+    assert _completed(shell, "finetuner runs show comp", 3) == ["completed"]
+    assert _completed(shell, "finetuner runs show second/co", 3) == ["second/completed"]
+
+
+def test_an_unreachable_server_is_one_line(alone: Shell) -> None:
+    ended = alone("--host", "http://127.0.0.1:9", "runs", "list")
+    assert ended.returncode == ExitCode.ERROR
+    assert ended.stderr.startswith("Error: ")
+    assert "Traceback" not in ended.stderr
+
+
+def test_an_empty_token_file_is_refused(alone: Shell) -> None:
+    (alone.cwd / "token").touch()
+    ended = alone("--host", "http://127.0.0.1:9", "--token-file", "token", "runs", "list")
+    assert (ended.returncode, ended.stderr) == (ExitCode.USAGE, "Error: the token file token is empty\n")
+
+
+def test_an_error_has_no_traceback_unless_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FINETUNER_DEBUG", raising=False)
+    assert report(RunNotFound("no run 'x'")) == ExitCode.ERROR
+    assert capsys.readouterr().err == "Error: no run 'x'\n"
+    monkeypatch.setenv("FINETUNER_DEBUG", "1")
+    report(ExceptionGroup("group", [RunNotFound("no run 'x'")]))
+    assert capsys.readouterr().err == "finetuner.errors.RunNotFound: no run 'x'\nError: no run 'x'\n"
+
+
+def test_a_server_that_did_not_start_shows_the_end_of_its_log(capsys: pytest.CaptureFixture[str]) -> None:
+    report(ServerStartFailed("it did not start", log=[f"line {number}" for number in range(9)]))
+    assert capsys.readouterr().err.splitlines() == ["Error: it did not start", *(f"  line {n}" for n in range(4, 9))]
+
+
+def test_a_fault_of_ours_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(ZeroDivisionError("division by zero")) == ExitCode.ERROR
+    assert "ZeroDivisionError: division by zero" in capsys.readouterr().err
