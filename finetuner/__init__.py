@@ -1,1 +1,52 @@
-"""Fine-tune embedding models as runs."""
+"""Fine-tune embedding models as runs: an async-first SDK, its sync twin, and the service itself.
+
+Public names are loaded when first used: `import finetuner` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, Final
+
+_SYNC: Final = (
+    "Client Experiment LogStream Run RunIterator Watch build_model create_experiment create_run create_training_run "
+    "delete_experiment delete_experiments delete_run delete_runs describe_models encode fit get_experiment get_model "
+    "get_run get_run_by_id get_token iter_runs list_callbacks list_datasets list_experiments list_model_options "
+    "list_models list_runs login wait_all as_completed watch"
+).split()
+_MODULES: Final = "aio api callback cli data errors experiment local model portal run sync".split()
+_PLACES: Final = {
+    **dict.fromkeys(_SYNC, "finetuner.sync"),
+    "AsyncClient": "finetuner.aio.client",
+    "AsyncExperiment": "finetuner.aio.experiment",
+    "AsyncLogStream": "finetuner.aio.logstream",
+    "AsyncRun": "finetuner.aio.run",
+    "AsyncRunIterator": "finetuner.aio.listing",
+    "AsyncWatch": "finetuner.aio.watch",
+    "CSVOptions": "finetuner.data",
+    "EmbeddingModel": "finetuner.model",
+    "FinetunerError": "finetuner.errors",
+    "RunInfo": "finetuner.api.types",
+    "RunStatus": "finetuner.api.types",
+    "cos_sim": "finetuner.model",
+}
+_IMPORTABLE: Final = [*_PLACES, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415 - reads files
+
+        value: Any = version("finetuner")
+    elif name in _PLACES:
+        value = getattr(import_module(_PLACES[name]), name)
+    elif name in _MODULES:
+        value = import_module(f"finetuner.{name}")
+    else:
+        raise AttributeError(f"module 'finetuner' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*_IMPORTABLE, "__version__", "__doc__", "__file__", "__name__", "__path__"})

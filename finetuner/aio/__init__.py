@@ -1,1 +1,1 @@
-"""The async client: written by hand; the sync facade is generated from it."""
+"""The SDK for asyncio programs, written by hand; `finetuner.sync` is generated from it."""

@@ -1,0 +1,77 @@
+"""Metrics, example results and models as tables in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from finetuner.api.models import MODELS
+from finetuner.api.types import Metrics
+
+
+def print_metrics(run_name: str, metrics: Metrics) -> None:
+    """Print a run's metrics, before and after training, side by side."""
+    before, after = metrics.get("before", {}), metrics.get("after", {})
+    if not before and not after:
+        _console().print(Text(f"{run_name} has no metrics: it has no EvaluationCallback, or has not measured yet."))
+        return
+    table = Table("metric", title=Text(run_name))
+    for name in ("before", "after", "change"):
+        table.add_column(name, justify="right")
+    for name in dict.fromkeys([*before, *after]):
+        old, new = before.get(name), after.get(name)
+        change = "" if old is None or new is None else f"{new - old:+.3f}"
+        table.add_row(Text(name), _number(old), _number(new), change)
+    _console().print(table)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def print_examples(run_name: str, examples: Mapping[str, Sequence[Mapping[str, Any]]], k: int) -> None:
+    """Print the first `k` results of each example query, before and after training."""
+    stages = {stage: list(examples[stage]) for stage in ("before", "after") if examples.get(stage)}
+    if not stages:
+        _console().print(Text(f"{run_name} has no examples; EvaluationCallback(gather_examples=True) keeps some."))
+        return
+    for queries in zip(*stages.values(), strict=False):
+        table = Table(title=Text(_text(queries[0].get("query"))), show_lines=False)
+        for stage in stages:
+            table.add_column(stage, ratio=1)
+        for row in _rows([query.get("results") or [] for query in queries], k):
+            table.add_row(*row)
+        _console().print(table)
+
+
+def _rows(results: Sequence[Sequence[Mapping[str, Any]]], k: int) -> Iterable[list[Text]]:
+    for place in range(min(k, max(map(len, results), default=0))):
+        yield [_result(one[place]) if place < len(one) else Text() for one in results]
+
+
+def _result(result: Mapping[str, Any]) -> Text:
+    shown = Text(_text(result), style="green" if result.get("relevant") else "")
+    score = result.get("score")
+    return shown.append(f"  {score:.3f}", style="dim") if isinstance(score, int | float) else shown
+
+
+def _text(value: object) -> str:
+    return str(value.get("text", "")) if isinstance(value, Mapping) else str(value or "")
+
+
+def print_models(task: str | None = None) -> None:
+    """Print the models that have a short name, of one task or of all."""
+    table = Table("name", "task", "output_dim", "architecture", "trainable here")
+    for model in MODELS:
+        if task is None or model.task == task:
+            is_supported = "yes" if model.is_supported else "no"
+            table.add_row(model.name, model.task, str(model.output_dim), model.architecture, is_supported)
+    _console().print(table)
+
+
+def _console() -> Console:
+    return Console(highlight=False, emoji=False)

@@ -1,0 +1,77 @@
+"""Which server a client talks to, and with which token: a named one, or this machine's embedded one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import anyio.to_thread
+import attrs
+
+from finetuner import local
+from finetuner.aio import credentials
+
+START_TIMEOUT_S: Final = 60.0
+"""Longest wait for the embedded server to start."""
+
+
+@attrs.frozen
+class Address:
+    """Where to send a request."""
+
+    url: str
+    token: str | None = attrs.field(repr=False)
+
+
+class Endpoint:
+    """The server of one client.
+
+    With a host, nothing is ever started. Without one it is FINETUNER_HOST, or else the embedded server, which may come
+    back on another port: after `forget` it is looked for again, and started if it is not there.
+    """
+
+    def __init__(self, host: str | None, token: str | None) -> None:
+        self._host = credentials.normal_host(host) if host is not None else credentials.host_from_environment()
+        self._token = token
+        self._found: Address | None = None
+        self._lock = asyncio.Lock()
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether it is this machine's own server."""
+        return self._host is None
+
+    @property
+    def shown(self) -> str:
+        """The server for a message."""
+        return self._host or (self._found.url if self._found else "the embedded server")
+
+    def point(self, host: str | None, token: str | None) -> None:
+        """Talk to another server from now on, or to the same with another token."""
+        if host is not None:
+            self._host = credentials.normal_host(host)
+        self._token = token
+        self._found = None
+
+    def forget(self) -> None:
+        """Look for the embedded server again before the next request."""
+        if self.is_embedded:
+            self._found = None
+
+    async def get(self) -> Address:
+        """Give the address, finding or starting the embedded server where that is needed.
+
+        Raises:
+            ServerStartFailed: The embedded server did not start.
+        """
+        if self._found is None:
+            async with self._lock:
+                if self._found is None:
+                    self._found = await anyio.to_thread.run_sync(self._find, abandon_on_cancel=True)
+        return self._found
+
+    def _find(self) -> Address:
+        if self._host is not None:
+            return Address(self._host, self._token or credentials.token_for(self._host))
+        server = local.ensure_server(timeout_s=START_TIMEOUT_S)
+        return Address(server.url.rstrip("/"), server.token)

@@ -1,0 +1,225 @@
+"""An experiment: a name under which runs have names of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from finetuner.aio.listing import AsyncRunIterator
+from finetuner.aio.run import AsyncRun
+from finetuner.api.types import ExperimentInfo
+from finetuner.callback import Callback, DataSource
+from finetuner.data import CSVOptions
+
+if TYPE_CHECKING:
+    from finetuner.aio.client import AsyncClient
+
+
+class AsyncExperiment:
+    """One experiment, as `client.get_experiment(name)` gives it."""
+
+    def __init__(self, client: AsyncClient, info: ExperimentInfo) -> None:
+        self._client = client
+        self._info = info
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._info.name
+
+    @property
+    def status(self) -> str:
+        """`ACTIVE`."""
+        return self._info.status
+
+    @property
+    def info(self) -> ExperimentInfo:
+        """All that the server said of it."""
+        return self._info
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+    def __eq__(self, other: object) -> bool:
+        return self._info == other._info if isinstance(other, AsyncExperiment) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._info)
+
+    async def get_run(self, name: str) -> AsyncRun:
+        """Give a run of this experiment by its name.
+
+        Raises:
+            RunNotFound: There is none; near names are given.
+
+        Example:
+            run = await experiment.get_run("vigilant-tereshkova")
+        """
+        return await self._client.get_run(name, self.name)
+
+    async def list_runs(self, page: int | None = None, size: int | None = None) -> list[AsyncRun]:
+        """Give the runs of this experiment, newest first.
+
+        Args:
+            page: One page of them alone, counted from 1.
+            size: Runs of a page; 50 unless given, 100 at most.
+
+        Example:
+            runs = await experiment.list_runs()
+        """
+        return await self._client.list_runs(self.name, page, size)
+
+    def iter_runs(self) -> AsyncRunIterator:
+        """Give the runs of this experiment, newest first, as they come.
+
+        Example:
+            async for run in experiment.iter_runs():
+                print(run.name)
+        """
+        return self._client.iter_runs(self.name)
+
+    async def delete_run(self, name: str) -> None:
+        """Delete a run of this experiment; one that is STARTED is stopped first.
+
+        Raises:
+            RunNotFound: There is none.
+
+        Example:
+            await experiment.delete_run("vigilant-tereshkova")
+        """
+        await self._client.delete_run(name, self.name)
+
+    async def delete_runs(self) -> None:
+        """Delete all runs of this experiment.
+
+        Example:
+            await experiment.delete_runs()
+        """
+        await self._client.delete_runs(self.name)
+
+    async def create_training_run(
+        self,
+        model: str,
+        train_data: DataSource,
+        run_name: str | None = None,
+        eval_data: DataSource | None = None,
+        csv_options: CSVOptions | None = None,
+        val_split: float = 0.0,
+        model_artifact: str | None = None,
+        description: str | None = None,
+        model_options: dict[str, Any] | None = None,
+        loss: str = "TripletMarginLoss",
+        miner: str | None = None,
+        miner_options: dict[str, Any] | None = None,
+        optimizer: str = "Adam",
+        optimizer_options: dict[str, Any] | None = None,
+        learning_rate: float | None = None,
+        epochs: int = 5,
+        batch_size: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        scheduler: str | None = None,
+        scheduler_options: dict[str, Any] | None = None,
+        freeze: bool = False,
+        output_dim: int | None = None,
+        device: str = "cuda",
+        num_workers: int = 4,
+        to_onnx: bool = False,
+        public: bool = False,
+        num_items_per_class: int = 4,
+        sampler: str = "auto",
+        loss_optimizer: str | None = None,
+        loss_optimizer_options: dict[str, Any] | None = None,
+        *,
+        seed: int = 42,
+        tags: Sequence[str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        progress: bool | None = None,
+    ) -> AsyncRun:
+        """Submit a training run of this experiment; `AsyncClient.fit` says more.
+
+        Args:
+            model: A short name of `list_models()`, a hub's `org/name`, or a folder on the server's machine.
+            train_data: A CSV file, an open text file, a list of texts or rows, or the name of a data set that the
+                server has. Two columns are pairs, or with `CSVOptions(is_labeled=True)` a text and its class; three
+                are anchor, positive, negative.
+            run_name: Its name; None: a memorable one is made up.
+            eval_data: Data for the validation loss, in the same form.
+            csv_options: How to read CSV files.
+            val_split: Share of the training data to hold out for that instead, 0 to 1.
+            model_artifact: Id of the artifact of an earlier run to go on from, instead of the model's own weights.
+            description: For people.
+            model_options: Options of the model; `list_model_options()` names them.
+            loss: A loss of pytorch-metric-learning by its name, or `MultipleNegativesRankingLoss`.
+            miner: A miner of pytorch-metric-learning by its name.
+            miner_options: Its options.
+            optimizer: An optimizer of torch by its name.
+            optimizer_options: Its options.
+            learning_rate: Step size of the optimizer; None: the server's default.
+            epochs: Times that the training data is gone through.
+            batch_size: Examples of a step; None: the server's default.
+            callbacks: Of `finetuner.callback`, such as an `EvaluationCallback`.
+            scheduler: How the learning rate changes, by the scheduler's name.
+            scheduler_options: Its options.
+            freeze: Train the added layer alone, not the model's own weights.
+            output_dim: Length of the embeddings; None keeps the model's.
+            device: `cuda`, or `cpu`; the embedded server uses the CPU where there is no GPU.
+            num_workers: Processes that load data.
+            to_onnx: Also export the model to ONNX.
+            public: Let every user of the server read the artifact.
+            num_items_per_class: Examples of each class in a batch, where batches are made by class.
+            sampler: `class`, `random`, or `auto`: what the loss needs.
+            loss_optimizer: Optimizer of the loss's own weights, where it has some.
+            loss_optimizer_options: Its options.
+            seed: Of every random choice: the same seed and data give the same model on the same machine.
+            tags: Words to find the run by: `list_runs(tag=...)`.
+            secrets: Environment variables for the job; never shown, logged or read back.
+            idempotency_key: The key of an interrupted call: gives that call's run if there is one, never a second.
+            progress: Show a bar while data is uploaded; None shows it on a terminal.
+
+        Raises:
+            InvalidInput: An argument was refused; nothing was created.
+            Conflict: The name is taken.
+            ServerUnavailable: The server did not answer in time; `.idempotency_key` is what to call again with.
+
+        Example:
+            run = await experiment.create_training_run("all-minilm-l6-v2", "pairs.csv", "first-try", epochs=1)
+        """
+        return await self._client.fit(
+            model=model,
+            train_data=train_data,
+            eval_data=eval_data,
+            val_split=val_split,
+            model_artifact=model_artifact,
+            run_name=run_name,
+            description=description,
+            model_options=model_options,
+            loss=loss,
+            miner=miner,
+            miner_options=miner_options,
+            optimizer=optimizer,
+            optimizer_options=optimizer_options,
+            learning_rate=learning_rate,
+            epochs=epochs,
+            batch_size=batch_size,
+            callbacks=callbacks,
+            scheduler=scheduler,
+            scheduler_options=scheduler_options,
+            freeze=freeze,
+            output_dim=output_dim,
+            device=device,
+            num_workers=num_workers,
+            to_onnx=to_onnx,
+            csv_options=csv_options,
+            public=public,
+            num_items_per_class=num_items_per_class,
+            sampler=sampler,
+            loss_optimizer=loss_optimizer,
+            loss_optimizer_options=loss_optimizer_options,
+            seed=seed,
+            tags=tags,
+            secrets=secrets,
+            idempotency_key=idempotency_key,
+            progress=progress,
+            experiment_name=self.name,
+        )

@@ -1,0 +1,95 @@
+"""The list of runs: exact, its pages fetched at the same time, given in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from finetuner.aio.stream import AsyncStream
+from finetuner.aio.transport import Request, Transport
+from finetuner.api.paging import Pager, RangeRequest, RunPage, read_page
+
+if TYPE_CHECKING:
+    from finetuner.aio.run import AsyncRun
+
+Raw = dict[str, Any]
+
+
+class AsyncRunIterator(AsyncStream["AsyncRun", Raw]):
+    """Runs, newest first, each exactly once, the first of them before the last page is in.
+
+    Left by `break`, it stops fetching when it is collected; `async with` stops it at once.
+
+    Example:
+        async for run in client.iter_runs(status="FAILED"):
+            print(run.name, run.info.details)
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        query: Mapping[str, object],
+        make_run: Callable[[Raw], AsyncRun],
+        concurrency: int,
+    ) -> None:
+        super().__init__()
+        self._make_run = make_run
+        self._pager: Pager[Raw] = Pager(seq_of=_seq, concurrency=concurrency)
+        self._tasks: dict[asyncio.Task[RunPage[Raw]], RangeRequest] = {}
+
+        async def fetch(request: RangeRequest) -> RunPage[Raw]:
+            answer = await transport.call(Request(route="runs_list", query={**query, **request.query()}))
+            return read_page(answer.json())
+
+        self._fetch = fetch
+
+    async def _more(self) -> list[Raw]:
+        while not (self._is_over or self._pager.done):
+            for request in self._pager.next_requests():
+                task = asyncio.create_task(self._fetch(request))
+                task.add_done_callback(_look_at)
+                self._tasks[task] = request
+            if rows := self._pager.ready():
+                return rows
+            await self._take_pages()
+        return []
+
+    async def _take_pages(self) -> None:
+        if not self._tasks:
+            return
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            request = self._tasks.pop(task, None)
+            if request is not None:
+                try:
+                    self._pager.feed(request, task.result())
+                except BaseException:
+                    await self.aclose()
+                    raise
+
+    def _give(self, entry: Raw) -> AsyncRun:
+        return self._make_run(entry)
+
+    async def _release(self) -> None:
+        tasks, self._tasks = list(self._tasks), {}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def __del__(self) -> None:
+        for task in self._tasks:
+            with contextlib.suppress(RuntimeError):
+                task.get_loop().call_soon_threadsafe(task.cancel)
+
+
+def _look_at(task: asyncio.Task[Any]) -> None:
+    """Take note of a task's error, so that one whose list was left is not reported as forgotten."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _seq(row: Raw) -> int:
+    return int(row["seq"])

@@ -1,0 +1,121 @@
+"""The log of a run as it grows."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import orjson
+
+from finetuner.aio.reconnect import Reconnecting
+from finetuner.aio.stream import AsyncStream
+from finetuner.aio.transport import Request, Transport
+from finetuner.api.sse import LogBatch, LogDecoder
+from finetuner.api.types import RunStatus
+from finetuner.errors import InvalidInput, RunDeleted, RunNotFound
+
+if TYPE_CHECKING:
+    from finetuner.aio.run import AsyncRun
+
+Entry = tuple[int, str]
+"""The byte offset after a line, and the line."""
+
+
+class AsyncLogStream(AsyncStream[str, Entry]):
+    """The lines of a run's log, from a byte offset on, as they come.
+
+    Waits while the run is CREATED, and ends when it has ended and every line was given, and only then: where the
+    connection is cut, or the server restarts, it goes on at the byte where it was. Close it, or leave its `async with`
+    block, and its connection is released at once.
+
+    Raises while it is read:
+        LogTruncated: The log is shorter than the offset.
+        RunDeleted: The run was deleted meanwhile.
+        ServerUnavailable: The server could not be reached for `reconnect_timeout_s`.
+
+    Example:
+        async with run.stream_logs(after=saved_offset) as log:
+            async for line in log:
+                print(line)
+                saved_offset = log.offset
+    """
+
+    def __init__(self, transport: Transport, run: AsyncRun, *, after: int) -> None:
+        super().__init__()
+        if after < 0:
+            raise InvalidInput(f"after must be a byte offset, 0 or more, not {after!r}")
+        self.offset: int = after
+        """The byte offset in the log after the last line given: where a later stream goes on."""
+        self.status: RunStatus | None = None
+        """How the run ended; None until the stream has ended."""
+        self._run_name = run.name
+        run_id = run.id
+
+        def request(position: int | None) -> Request:
+            return Request(
+                route="run_logstream",
+                parts={"id": run_id},
+                query={"after": position or 0, "events": 1},
+                headers={"Accept": "text/event-stream"},
+            )
+
+        self._wire = Reconnecting(transport, request, position=after)
+        self._decoder = LogDecoder()
+        self._connection = 0
+        self._is_ended = False
+
+    @property
+    def reconnect_timeout_s(self) -> float:
+        """Seconds to try again when the server is gone, before `ServerUnavailable`; 300 unless set."""
+        return self._wire.reconnect_timeout_s
+
+    @reconnect_timeout_s.setter
+    def reconnect_timeout_s(self, value: float) -> None:
+        self._wire.reconnect_timeout_s = value
+
+    @property
+    def idle_timeout_s(self) -> float:
+        """Seconds of silence after which the connection is made anew; three pings of the server unless set."""
+        return self._wire.idle_timeout_s
+
+    @idle_timeout_s.setter
+    def idle_timeout_s(self, value: float) -> None:
+        self._wire.idle_timeout_s = value
+
+    async def _more(self) -> list[Entry]:
+        while not self._is_ended:
+            try:
+                piece = await self._wire.read()
+            except RunNotFound as error:
+                if not self._wire.connections:
+                    raise
+                raise RunDeleted(f"run {self._run_name!r} was deleted while its log was streamed") from error
+            if piece is None:
+                return []
+            if piece.connection != self._connection:
+                self._connection, self._decoder = piece.connection, LogDecoder()
+            if entries := self._take(self._decoder.feed(piece.data)):
+                return entries
+        return []
+
+    def _take(self, batch: LogBatch) -> list[Entry]:
+        entries = [(batch.offset_after(index), line) for index, line in enumerate(batch.lines)]
+        if entries:
+            self._wire.position = entries[-1][0]
+        for event in batch.events:
+            if event.event == "end":
+                self._is_ended = True
+                self._wire.close()
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    self.status = RunStatus(orjson.loads(event.data)["status"])
+        return entries
+
+    def _give(self, entry: Entry) -> str:
+        self.offset, line = entry
+        return line
+
+    async def _release(self) -> None:
+        self._wire.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._run_name} at byte {self.offset}>"

@@ -1,0 +1,176 @@
+"""A response that is read as it comes, and asked for again at its position when it is cut."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Final
+
+import aiohttp
+import attrs
+
+from finetuner.aio.answers import to_error
+from finetuner.aio.retrying import Tried, until_settled
+from finetuner.aio.transport import CONNECT_TIMEOUT_S, LOST, Request, Transport, read_answer
+from finetuner.api.retry import Done, GiveUp, NoAnswer, Reason, decide
+from finetuner.errors import BadResponse, FinetunerError, ServerUnavailable
+
+IDLE_TIMEOUT_S: Final = 45.0
+"""Three pings of the server: longer silence means that it, or the way to it, is gone."""
+RECONNECT_TIMEOUT_S: Final = 300.0
+
+
+@attrs.frozen
+class Piece:
+    """Some bytes of the stream."""
+
+    connection: int
+    """Number of the connection they came by; a new one starts between two events."""
+    data: bytes
+
+
+class Reconnecting:
+    """Reads a stream of server-sent events through any number of connections.
+
+    Args:
+        transport: How to reach the server.
+        request: Gives the request for a position; must not refer to the stream's reader, which it would keep alive.
+        position: Where to begin; whoever reads moves it on.
+        idle_timeout_s: Silence after which the connection counts as dead.
+        reconnect_timeout_s: How long to try again, from the first failure on, before giving up.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        request: Callable[[int | None], Request],
+        *,
+        position: int | None,
+        idle_timeout_s: float = IDLE_TIMEOUT_S,
+        reconnect_timeout_s: float = RECONNECT_TIMEOUT_S,
+    ) -> None:
+        self.position = position
+        self.idle_timeout_s = idle_timeout_s
+        self.reconnect_timeout_s = reconnect_timeout_s
+        self.connections = 0
+        """How many have been made."""
+        self._is_closed = False
+        self._transport = transport
+        self._request = request
+        self._response: aiohttp.ClientResponse | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._failures = 0
+        self._lost_at: float | None = None
+
+    async def read(self) -> Piece | None:
+        """Wait for the next bytes; None when closed.
+
+        Cancelled, it leaves the connection as it is: the next call goes on with it.
+
+        Raises:
+            FinetunerError: The server refused, or could not be reached for `reconnect_timeout_s`.
+        """
+        self._loop = asyncio.get_running_loop()
+        tried = await until_settled(self._attempt)
+        if tried.error is not None:
+            self._lost_at, self._failures = None, 0
+            raise tried.error
+        return tried.value
+
+    def drop(self) -> None:
+        """Let go of the connection; the next read makes a new one."""
+        response, self._response = self._response, None
+        if response is not None:
+            response.close()
+
+    def close(self) -> None:
+        """Let go of the connection for good."""
+        self._is_closed = True
+        self.drop()
+
+    def _closed(self) -> bool:
+        return self._is_closed
+
+    def __del__(self) -> None:
+        response, loop = self._response, self._loop
+        if response is not None and loop is not None:
+            # Any thread may collect it; a transport is closed on its own loop, if that still runs.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(response.close)
+
+    async def _attempt(self) -> Tried[Piece]:
+        if self._closed():
+            return Tried(decision=Done())
+        request = self._request(self.position)
+        try:
+            response = self._response or await self._connect(request)
+            if isinstance(response, Refused):
+                return self._decide(response)
+            async with asyncio.timeout(self.idle_timeout_s):
+                data = await response.content.readany()
+            if data:
+                self._failures, self._lost_at = 0, None
+                return Tried(decision=Done(), value=Piece(self.connections, data))
+            refused = Refused(NoAnswer.CONNECTION, self._transport.unavailable("the stream was cut", request))
+        except LOST as error:
+            self.drop()
+            if self._closed():
+                return Tried(decision=Done())
+            lost = self._transport.lost(error, request)
+            refused = Refused(lost.outcome, lost.error)
+        self.drop()
+        return self._decide(refused)
+
+    async def _connect(self, request: Request) -> aiohttp.ClientResponse | Refused:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
+        await self._transport.endpoint.get()
+        async with asyncio.timeout(self.idle_timeout_s):
+            response = await self._transport.open(request, stream=True, timeout=timeout)
+            if response.status == 200 and response.content_type == "text/event-stream":
+                self.connections += 1
+                self._response = response
+                return response
+            async with response:
+                answer = await read_answer(response)
+        if answer.status == 200:
+            return Refused(
+                400,
+                BadResponse(
+                    f"{self._transport.endpoint.shown} answers {request.shown} with {response.content_type}, not with "
+                    "events; is this a Finetuner server, and no proxy in its place?"
+                ),
+            )
+        error = to_error(answer, request.shown, self._transport.endpoint.shown)
+        return Refused(answer.status, error, answer.retry_after_s)
+
+    def _decide(self, refused: Refused) -> Tried[Piece]:
+        now = asyncio.get_running_loop().time()
+        self._failures += 1
+        self._lost_at = now if self._lost_at is None else self._lost_at
+        decision = decide(
+            "GET",
+            self._failures,
+            refused.outcome,
+            retry_after=refused.retry_after_s,
+            elapsed_s=now - self._lost_at,
+            budget_s=self.reconnect_timeout_s,
+        )
+        error = refused.error
+        if (
+            isinstance(decision, GiveUp)
+            and decision.reason is not Reason.FINAL
+            and isinstance(error, ServerUnavailable)
+        ):
+            error = ServerUnavailable(f"{error} (tried for {self.reconnect_timeout_s:g} s)", status=error.status)
+            error.__cause__ = refused.error
+        return Tried(decision=decision, error=error)
+
+
+@attrs.frozen
+class Refused:
+    """Why there is no stream."""
+
+    outcome: int | NoAnswer
+    error: FinetunerError
+    retry_after_s: float | None = None

@@ -1,0 +1,309 @@
+"""A run, as an asyncio program holds it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from finetuner.aio import display, transfer
+from finetuner.aio.logstream import AsyncLogStream
+from finetuner.aio.transport import Request
+from finetuner.aio.watch import AsyncCompleted
+from finetuner.api import convert
+from finetuner.api.types import ArtifactInfo, Json, Metrics, RunInfo, RunStatus
+from finetuner.errors import ArtifactExists, Failure, InvalidInput, LogTooLarge, RunFailed
+
+if TYPE_CHECKING:
+    from finetuner.aio.client import AsyncClient
+
+DEFAULT_MAX_LOG_BYTES: Final = 64 * 2**20
+
+
+class AsyncRun:
+    """One run: attributes that cost no request, and calls that ask the server.
+
+    Runs are equal when their ids are, and can be kept in sets. A client gives them: `fit`, `get_run`, `list_runs`.
+    """
+
+    def __init__(self, client: AsyncClient, raw: Mapping[str, Any]) -> None:
+        self._client = client
+        self._raw = dict(raw)
+        self._info: RunInfo | None = None
+
+    @property
+    def id(self) -> str:
+        """24 hexadecimal digits; no later run of the same name shares it."""
+        return str(self._raw["id"])
+
+    @property
+    def name(self) -> str:
+        """Its name, unique in its experiment."""
+        return str(self._raw["name"])
+
+    @property
+    def experiment_name(self) -> str:
+        """The experiment it belongs to."""
+        return str(self._raw["experiment_name"])
+
+    @property
+    def artifact_id(self) -> str:
+        """The id under which its artifact is found once it is FINISHED; 24 hexadecimal digits."""
+        return str(self._raw["artifact_id"])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What it was asked to do, the server's defaults filled in; a copy."""
+        return copy.deepcopy(self._raw.get("config") or {})
+
+    @property
+    def train_data(self) -> str:
+        """The name of its training data on the server."""
+        return str((self._raw.get("config") or {}).get("data", {}).get("train_data", ""))
+
+    @property
+    def info(self) -> RunInfo:
+        """Status, details, failure, progress, times and tags, as last seen; no request. `refresh()` renews it."""
+        if self._info is None:
+            self._info = convert.lenient(self._raw, RunInfo)
+        return self._info
+
+    def _renew(self, raw: Mapping[str, Any]) -> None:
+        self._raw = {**self._raw, **raw}
+        self._info = None
+
+    def __eq__(self, other: object) -> bool:
+        return self.id == other.id if isinstance(other, AsyncRun) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        info = self.info
+        where = "" if info.experiment_name == "default" else f"{info.experiment_name}/"
+        details = f": {info.details}" if info.details else ""
+        return f"<{type(self).__name__} {where}{info.name} {info.status}{details} (id {info.id})>"
+
+    def _request(self, route: str, **query: object) -> Request:
+        return Request(route=f"run_{route}", parts={"id": self.id}, query=query)
+
+    async def _json(self, route: str) -> Json:
+        return (await self._client._transport.call(self._request(route))).json()  # noqa: SLF001 - one package
+
+    async def refresh(self) -> AsyncRun:
+        """Ask the server how the run stands, renew `info`, and give the run back.
+
+        Raises:
+            RunNotFound: It was deleted.
+
+        Example:
+            print((await run.refresh()).info.progress)
+        """
+        self._renew(await self._json("get"))
+        return self
+
+    async def status(self) -> RunStatus:
+        """Give the status, asked for now: CREATED, STARTED, FINISHED or FAILED.
+
+        Raises:
+            RunNotFound: It was deleted.
+
+        Example:
+            print(await run.status())
+        """
+        raw = await self._json("status")
+        if raw["status"] != self._raw["status"]:
+            await self.refresh()
+        return RunStatus(raw["status"])
+
+    async def logs(
+        self, tail: int | None = None, contains: str | None = None, max_bytes: int = DEFAULT_MAX_LOG_BYTES
+    ) -> list[str]:
+        """Give the lines of the log so far.
+
+        Args:
+            tail: Only the last lines, so many.
+            contains: Only lines that contain this text; with `tail`, the last of those.
+            max_bytes: Longest log to fetch.
+
+        Raises:
+            LogTooLarge: The log is longer than `max_bytes`; give `tail`, or stream it.
+            RunNotFound: It was deleted.
+
+        Example:
+            for line in await run.logs(tail=20):
+                print(line)
+        """
+        if tail is not None and tail < 1:
+            raise InvalidInput(f"tail must be a number of lines, 1 or more, not {tail}")
+        request = Request(
+            route="run_logs",
+            parts={"id": self.id},
+            query={"tail": tail if contains is None else None},
+            max_bytes=max_bytes,
+        )
+        answer = await self._client._transport.call(request)  # noqa: SLF001 - one package
+        if answer.length > max_bytes:
+            raise LogTooLarge(
+                f"the log of {self.name} has {answer.length} bytes, more than max_bytes={max_bytes}; "
+                "give tail=..., or read it with stream_logs()"
+            )
+        lines = answer.body.decode("utf-8", "replace").split("\n")
+        if not lines[-1]:
+            lines.pop()
+        if contains is not None:
+            lines = [line for line in lines if contains in line]
+        return lines if tail is None else lines[-tail:]
+
+    def stream_logs(self, interval: float | None = None, *, after: int = 0) -> AsyncLogStream:
+        """Give the log as a stream: its lines as they come, until the run has ended.
+
+        Args:
+            interval: Taken for callers of the old client; lines come when they are written.
+            after: Byte offset to begin at, such as the `offset` of an earlier stream.
+
+        Raises:
+            InvalidInput: `after` is no byte offset.
+
+        Example:
+            async with run.stream_logs() as log:
+                async for line in log:
+                    print(line)
+        """
+        del interval
+        return AsyncLogStream(self._client._transport, self, after=after)  # noqa: SLF001 - one package
+
+    async def metrics(self) -> Metrics:
+        """Give what its EvaluationCallback measured: `{"before": {name: value}, "after": {name: value}}`.
+
+        A stage that was not measured yet is missing.
+
+        Example:
+            print((await run.metrics())["after"]["recall_at_1"])
+        """
+        return dict(await self._json("metrics"))
+
+    async def display_metrics(self) -> None:
+        """Print the metrics before and after training as a table.
+
+        Example:
+            await run.display_metrics()
+        """
+        display.print_metrics(self.name, await self.metrics())
+
+    async def example_results(self) -> dict[str, Any]:
+        """Give results of some queries, before and after: needs `EvaluationCallback(gather_examples=True)`.
+
+        `{"before": [{"query": {"text": ...}, "results": [{"text": ..., "score": ...}]}], "after": [...]}`.
+
+        Example:
+            print((await run.example_results())["after"][0]["query"])
+        """
+        return dict(await self._json("examples"))
+
+    async def display_examples(self, k: int = 5) -> None:
+        """Print the first `k` results of each example query, before and after.
+
+        Args:
+            k: Results of each query.
+
+        Example:
+            await run.display_examples(k=3)
+        """
+        display.print_examples(self.name, await self.example_results(), k)
+
+    async def wait(self, timeout_s: float | None = None) -> AsyncRun:
+        """Wait until the run has ended, and give it back.
+
+        Args:
+            timeout_s: Longest wait in seconds; None waits for ever.
+
+        Raises:
+            RunFailed: It ended as FAILED; `.failure` says why.
+            WaitTimeout: The time was up; the run goes on.
+            RunDeleted: It was deleted meanwhile.
+
+        Example:
+            await run.wait(timeout_s=3600)
+        """
+        async with AsyncCompleted(self._client._transport, [self], timeout_s=timeout_s) as ended:  # noqa: SLF001
+            async for run in ended:
+                run._raise_if_failed()  # noqa: SLF001 - a method of this class
+        return self
+
+    def _raise_if_failed(self) -> None:
+        info = self.info
+        if info.status is not RunStatus.FAILED:
+            return
+        failure = info.failure or Failure(type="Unknown", message=info.details)
+        hint = f" {failure.hint}" if failure.hint else ""
+        raise RunFailed(
+            f"run {info.name!r} failed: {info.details or failure.message}.{hint}".replace("..", "."),
+            run_name=info.name,
+            failure=failure,
+        )
+
+    async def cancel(self) -> None:
+        """Stop the run, or take it out of the queue; it ends as FAILED, and `info.details` says that it was cancelled.
+
+        A run that has ended stays as it is.
+
+        Example:
+            await run.cancel()
+        """
+        transport = self._client._transport  # noqa: SLF001 - one package
+        answer = await transport.call(Request(route="run_cancel", parts={"id": self.id}, keyed=True))
+        self._renew(answer.json())
+
+    async def delete(self) -> None:
+        """Delete the run with its log and artifact; one that is STARTED is stopped first.
+
+        Raises:
+            RunNotFound: It was deleted before.
+
+        Example:
+            await run.delete()
+        """
+        await self._json("delete")
+
+    async def save_artifact(
+        self, directory: str | Path = "artifacts/", overwrite: bool = False, progress: bool | None = None
+    ) -> str:
+        """Fetch the tuned model as `DIRECTORY/RUN_NAME.zip`, and give that path.
+
+        An interrupted call is resumed by the next; the file appears whole, its sha256 checked.
+
+        Args:
+            directory: Where to; made if it is not there.
+            overwrite: Replace a file of that name that has another content.
+            progress: Show a progress bar; None shows it on a terminal.
+
+        Raises:
+            RunInProgress: The run has not ended yet.
+            RunFailed: It failed and has no artifact.
+            ArtifactExists: Another content stands under that name.
+            ArtifactCorrupt: What arrived is not what was stored.
+            StorageFull: There is no room for it.
+
+        Example:
+            path = await run.save_artifact("tuned")
+        """
+        target = Path(directory).expanduser() / f"{self.name}.zip"
+        await fetch_artifact(self._client, self.artifact_id, target, overwrite=overwrite, progress=progress)
+        return str(target)
+
+
+async def fetch_artifact(
+    client: AsyncClient, artifact_id: str, target: Path, *, overwrite: bool, progress: bool | None
+) -> None:
+    """Fetch an artifact into a file, unless that has the same content already."""
+    transport = client._transport  # noqa: SLF001 - one package
+    answer = await transport.call(Request(route="artifact_get", parts={"id": artifact_id}))
+    artifact = convert.lenient(answer.json(), ArtifactInfo)
+    if target.exists():
+        if target.is_file() and transfer.sha256_of(target) == artifact.sha256:
+            return
+        if not overwrite or not target.is_file():
+            raise ArtifactExists(f"{target} exists and is not this artifact; give overwrite=True, or another directory")
+    await transfer.download(transport, artifact, target, show=progress)

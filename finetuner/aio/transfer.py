@@ -1,0 +1,186 @@
+"""Files to and from the server: resumed where they were cut, checked by sha256."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import aiohttp
+
+from finetuner.aio.answers import to_error
+from finetuner.aio.progress import Bar
+from finetuner.aio.retrying import Tried, until_settled
+from finetuner.aio.transport import CONNECT_TIMEOUT_S, LOST, Request, Transport, read_answer
+from finetuner.api.retry import Done, NoAnswer, decide
+from finetuner.api.types import ArtifactInfo
+from finetuner.errors import ArtifactCorrupt, BadResponse, FinetunerError, StorageFull
+
+CHUNK_BYTES: Final = 4 * 2**20
+"""Bytes of one append."""
+_WRITE_BYTES: Final = 2**20
+_MAX_RESYNCS: Final = 20
+
+
+async def upload(
+    transport: Transport, path: Path, *, sha256: str, size_bytes: int, show: bool | None, label: str
+) -> None:
+    """Bring a file's content to the server; what is there already is not sent again.
+
+    Args:
+        transport: How to reach the server.
+        path: The file.
+        sha256: Of its content.
+        size_bytes: Its size.
+        show: Whether to show a progress bar; None: on a terminal.
+        label: What the bar says.
+
+    Raises:
+        StorageFull: The server's disk is full.
+        ServerUnavailable: The server could not be reached.
+    """
+    parts = {"upload": f"sha256-{sha256}"}
+    head = await transport.call(Request(route="blob_head", parts=parts, accept={404}))
+    offset = 0 if head.status == 404 else _offset(head.headers.get("Upload-Offset"), size_bytes)
+    if offset == size_bytes and head.headers.get("Upload-Complete") == "?1":
+        return
+    resyncs = 0
+    with Bar(label, size_bytes, show=show) as bar, path.open("rb") as file:
+        while True:
+            bar.set(offset)
+            chunk = await asyncio.to_thread(_read_at, file, offset)
+            request = Request(
+                route="blob_patch",
+                parts=parts,
+                headers={
+                    "Upload-Offset": str(offset),
+                    "Upload-Length": str(size_bytes),
+                    "Content-Type": "application/offset+octet-stream",
+                },
+                body=chunk,
+                accept={409},
+            )
+            answer = await transport.call(request)
+            before, offset = offset, _offset(answer.headers.get("Upload-Offset"), size_bytes)
+            resyncs = resyncs + 1 if answer.status == 409 or offset == before else 0
+            if resyncs > _MAX_RESYNCS:
+                raise to_error(answer, request.shown, transport.endpoint.shown)
+            if offset == size_bytes and (answer.status != 409 or await _is_complete(transport, parts)):
+                bar.set(offset)
+                return
+
+
+async def _is_complete(transport: Transport, parts: dict[str, str]) -> bool:
+    head = await transport.call(Request(route="blob_head", parts=parts, accept={404}))
+    return head.headers.get("Upload-Complete") == "?1"
+
+
+def _offset(text: str | None, size_bytes: int) -> int:
+    if text is None or not text.isdigit() or int(text) > size_bytes:
+        raise BadResponse(f"the server says that byte {text} of {size_bytes} of the upload comes next")
+    return int(text)
+
+
+def _read_at(file: BinaryIO, offset: int) -> bytes:
+    file.seek(offset)
+    return file.read(CHUNK_BYTES)
+
+
+async def download(transport: Transport, artifact: ArtifactInfo, target: Path, *, show: bool | None) -> None:
+    """Fetch an artifact into a file, which appears whole or not at all.
+
+    What an interrupted call left in `TARGET.SHA.part` is used.
+
+    Raises:
+        ArtifactCorrupt: What arrived does not have the artifact's sha256; it was removed.
+        StorageFull: There is no room for it here; nothing is left of it.
+    """
+    # The part's name has the content's sha256, so two that fetch at the same time write the same bytes into it.
+    part = target.with_name(f".{target.name}.{artifact.sha256[:16]}.part")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with part.open("r+b" if part.exists() else "w+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            if size > artifact.size_bytes:
+                size = file.truncate(0)
+            with Bar(target.name, artifact.size_bytes, show=show) as bar:
+                await _fill(transport, artifact, file, size, bar)
+            await asyncio.to_thread(_sync, file)
+        if await asyncio.to_thread(sha256_of, part) != artifact.sha256:
+            part.unlink(missing_ok=True)
+            raise ArtifactCorrupt(
+                f"what arrived for {target} is not what was stored (its sha256 differs), and was removed; call again"
+            )
+        part.replace(target)
+    except OSError as error:
+        if isinstance(error, FinetunerError) or error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        part.unlink(missing_ok=True)
+        raise StorageFull(
+            f"there is no room for {target} ({artifact.size_bytes} bytes); nothing is left of it"
+        ) from error
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def sha256_of(path: Path) -> str:
+    """Give the sha256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+async def _fill(transport: Transport, artifact: ArtifactInfo, file: BinaryIO, offset: int, bar: Bar) -> None:
+    """Append to the file what is missing; each cut is followed by a request for the rest."""
+    loop = asyncio.get_running_loop()
+    failures, lost_at = 0, loop.time()
+
+    async def attempt() -> Tried[bool]:
+        nonlocal offset, failures, lost_at
+        begun = offset
+        outcome: int | NoAnswer
+        headers = {"Range": f"bytes={offset}-", "If-Range": f'"{artifact.sha256}"'} if offset else {}
+        request = Request(route="artifact_content", parts={"id": artifact.id}, headers=headers)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=transport.timeout_s)
+        try:
+            response = await transport.open(request, stream=True, timeout=timeout)
+            async with response:
+                if response.status not in {200, 206}:
+                    answer = await read_answer(response)
+                    outcome, wait_s = answer.status, answer.retry_after_s
+                    error: FinetunerError = to_error(answer, request.shown, transport.endpoint.shown)
+                else:
+                    offset = offset if response.status == 206 else 0
+                    async for piece in response.content.iter_chunked(_WRITE_BYTES):
+                        await asyncio.to_thread(_write_at, file, offset, piece)
+                        offset += len(piece)
+                        bar.set(offset)
+                    return Tried(decision=Done(), value=True)
+        except LOST as cause:
+            if isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise
+            lost = transport.lost(cause, request)
+            outcome, wait_s, error = lost.outcome, None, lost.error
+        if offset > begun or not failures:
+            failures, lost_at = 0, loop.time()
+        failures += 1
+        elapsed_s = loop.time() - lost_at
+        decision = decide(
+            "GET", failures, outcome, retry_after=wait_s, elapsed_s=elapsed_s, budget_s=transport.timeout_s
+        )
+        return Tried(decision=decision, error=error)
+
+    if offset < artifact.size_bytes:
+        tried = await until_settled(attempt)
+        if tried.error is not None:
+            raise tried.error
+
+
+def _write_at(file: BinaryIO, offset: int, piece: bytes) -> None:
+    file.seek(offset)
+    file.write(piece)

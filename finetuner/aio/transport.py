@@ -1,0 +1,229 @@
+"""The one seam to aiohttp: requests out, answers or this library's errors in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from typing import Final
+
+import aiohttp
+import attrs
+
+from finetuner.aio.answers import Answer, to_error
+from finetuner.aio.endpoint import Endpoint
+from finetuner.aio.retrying import Tried, until_settled
+from finetuner.api.retry import Done, NoAnswer, Retry, decide
+from finetuner.api.routes import BY_NAME, Route
+from finetuner.errors import FinetunerError, ServerUnavailable
+
+CONNECT_TIMEOUT_S: Final = 10.0
+ATTEMPT_TIMEOUT_S: Final = 30.0
+"""Longest silence of the server within one try of a call."""
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """One request, before it is known where it goes."""
+
+    route: str
+    """Name of the route in `api.routes`."""
+    parts: Mapping[str, str] = attrs.field(factory=dict)
+    query: Mapping[str, object] = attrs.field(factory=dict)
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    body: bytes | None = attrs.field(default=None, repr=False)
+    keyed: bool = False
+    """Whether this POST may be repeated."""
+    accept: Collection[int] = ()
+    """Statuses that are answers to the caller, not errors."""
+    max_bytes: int | None = None
+    """A longer body is not read; `Answer.length` tells."""
+
+    @property
+    def spec(self) -> Route:
+        """The route."""
+        return BY_NAME[self.route]
+
+    @property
+    def url(self) -> str:
+        """Path and query."""
+        return self.spec.url(self.query, **self.parts)
+
+    @property
+    def shown(self) -> str:
+        """The request for a message."""
+        return f"{self.spec.method} {self.url}"
+
+
+LOST: Final = (aiohttp.ClientError, OSError, TimeoutError)
+"""What aiohttp raises where no answer came, or not a whole one."""
+
+
+class Transport:
+    """Sends requests for one client: calls and streams from separate pools, so that neither starves the other.
+
+    Args:
+        endpoint: The server.
+        session: The caller's session, which stays open; None for sessions of its own, made when first needed.
+        timeout_s: How long a call may take, retries included.
+        connections: Most connections for calls; streams have no limit.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, *, session: aiohttp.ClientSession | None, timeout_s: float, connections: int
+    ) -> None:
+        self.endpoint = endpoint
+        self.timeout_s = timeout_s
+        self._given = session
+        self._connections = connections
+        self._pools: dict[bool, aiohttp.ClientSession] = {}
+        self._paused_until = 0.0
+        self._is_closed = False
+
+    async def aclose(self) -> None:
+        """Close the connections; the caller's own session stays open."""
+        self._is_closed = True
+        pools, self._pools = self._pools, {}
+        for pool in pools.values():
+            await pool.close()
+
+    def _pool(self, *, stream: bool) -> aiohttp.ClientSession:
+        if self._is_closed:
+            raise RuntimeError("this client is closed; make another one")
+        if self._given is not None:
+            return self._given
+        pool = self._pools.get(stream)
+        if pool is None:
+            connector = aiohttp.TCPConnector(limit=0 if stream else self._connections)
+            pool = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+            self._pools[stream] = pool
+        return pool
+
+    async def open(self, request: Request, *, stream: bool, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
+        """Send a request once and give the response when its headers are in; the caller closes it.
+
+        Raises:
+            aiohttp.ClientError: No answer came; so do OSError and TimeoutError.
+        """
+        response = await self._send(request, stream=stream, timeout=timeout)
+        if response.status == 401 and self.endpoint.is_embedded:
+            response.close()
+            self.endpoint.forget()
+            response = await self._send(request, stream=stream, timeout=timeout)
+        return response
+
+    async def _send(self, request: Request, *, stream: bool, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
+        address = await self.endpoint.get()
+        headers = {"Accept-Encoding": "identity", **request.headers}
+        if request.body is not None:
+            headers.setdefault("Content-Type", "application/json")
+        if address.token:
+            headers["Authorization"] = f"Bearer {address.token}"
+        response = await self._pool(stream=stream).request(
+            request.spec.method,
+            f"{address.url}{request.url}",
+            data=request.body,
+            headers=headers,
+            timeout=timeout,
+            allow_redirects=False,
+        )
+        if self.endpoint.is_embedded and "X-Request-Id" not in response.headers:
+            response.close()
+            raise aiohttp.ClientConnectionError(f"a stranger answers at {address.url}")
+        return response
+
+    async def call(self, request: Request, *, timeout_s: float | None = None) -> Answer:
+        """Send a request, again where that helps, and give its answer.
+
+        Args:
+            request: What to send.
+            timeout_s: How long this may take, retries included; None for the client's own.
+
+        Raises:
+            FinetunerError: The one that the answer stands for.
+            ServerUnavailable: No answer came in that time.
+        """
+        loop = asyncio.get_running_loop()
+        budget_s = self.timeout_s if timeout_s is None else timeout_s
+        begun = loop.time()
+        tries = 0
+
+        async def attempt() -> Tried[Answer]:
+            nonlocal tries
+            await asyncio.sleep(max(0.0, min(self._paused_until - loop.time(), begun + budget_s - loop.time())))
+            tries += 1
+            left_s = max(begun + budget_s - loop.time(), 1.0)
+            got = await self._try(request, left_s)
+            outcome, wait_s = (got.status, got.retry_after_s) if isinstance(got, Answer) else (got.outcome, None)
+            if isinstance(got, Answer) and got.status in request.accept:
+                return Tried(decision=Done(), value=got)
+            decision = decide(
+                request.spec.method,
+                tries,
+                outcome,
+                retry_after=wait_s,
+                elapsed_s=loop.time() - begun,
+                budget_s=budget_s,
+                keyed=request.keyed,
+            )
+            if isinstance(got, Lost):
+                return Tried(decision=decision, error=got.error)
+            if isinstance(decision, Done) and got.status not in range(300, 400):
+                return Tried(decision=decision, value=got)
+            if outcome == 429 and isinstance(decision, Retry):
+                self._paused_until = max(self._paused_until, loop.time() + decision.after_s)
+            return Tried(decision=decision, error=to_error(got, request.shown, self.endpoint.shown))
+
+        tried = await until_settled(attempt)
+        if tried.value is None:
+            raise tried.error or ServerUnavailable(f"no answer to {request.shown}")
+        return tried.value
+
+    async def _try(self, request: Request, left_s: float) -> Answer | Lost:
+        silence_s = min(left_s, ATTEMPT_TIMEOUT_S)
+        timeout = aiohttp.ClientTimeout(total=left_s, sock_connect=CONNECT_TIMEOUT_S, sock_read=silence_s)
+        try:
+            response = await self.open(request, stream=False, timeout=timeout)
+            async with response:
+                return await read_answer(response, request.max_bytes)
+        except LOST as error:
+            return self.lost(error, request)
+
+    def lost(self, error: BaseException, request: Request) -> Lost:
+        """Take note that no answer came, and give what that means.
+
+        An error of this library's own passes through: it says why the embedded server could not be started.
+        """
+        if isinstance(error, FinetunerError):
+            raise error
+        self.endpoint.forget()
+        outcome = NoAnswer.TIMEOUT if isinstance(error, TimeoutError) else NoAnswer.CONNECTION
+        return Lost(outcome=outcome, error=self.unavailable(str(error) or type(error).__name__, request, error))
+
+    def unavailable(self, why: str, request: Request, cause: BaseException | None = None) -> ServerUnavailable:
+        """Give the error for a server that does not answer."""
+        hint = (
+            "`finetuner server logs` shows its log"
+            if self.endpoint.is_embedded
+            else "check the address and the network"
+        )
+        error = ServerUnavailable(f"no answer from {self.endpoint.shown} to {request.shown}: {why}; {hint}")
+        error.__cause__ = cause
+        return error
+
+
+@attrs.frozen(kw_only=True)
+class Lost:
+    """A try to which no answer came, or not a whole one."""
+
+    outcome: NoAnswer
+    error: ServerUnavailable
+
+
+async def read_answer(response: aiohttp.ClientResponse, max_bytes: int | None = None) -> Answer:
+    """Read a response to its end, unless it is longer than `max_bytes`."""
+    length = response.content_length
+    if max_bytes is not None and length is not None and length > max_bytes and response.status < 300:
+        response.close()
+        return Answer(status=response.status, headers=response.headers, body=b"", length=length)
+    body = await response.read()
+    return Answer(status=response.status, headers=response.headers, body=body, length=len(body))

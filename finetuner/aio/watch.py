@@ -1,0 +1,156 @@
+"""Following many runs over one connection: their changes, and which of them have ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from finetuner.aio.feed import Changed, ChangeFeed, Snapshot
+from finetuner.aio.stream import AsyncStream
+from finetuner.api import convert
+from finetuner.api.types import Change, RunInfo, RunStatus
+from finetuner.errors import RunDeleted, WaitTimeout
+
+if TYPE_CHECKING:
+    from finetuner.aio.run import AsyncRun
+    from finetuner.aio.transport import Transport
+
+
+class AsyncWatch(AsyncStream[Change, Change]):
+    """The changes of runs over one connection.
+
+    First the runs as they stand (`change.kind` is `snapshot`), then each change as it happens, deletions included;
+    with `since`, what changed after that cursor instead of the snapshot. A cut connection is made anew and nothing is
+    missed. Where the server no longer keeps what was missed, the runs come as a snapshot again, and those that were
+    deleted meanwhile as `deleted`.
+
+    Example:
+        async with client.watch(runs) as changes:
+            async for change in changes:
+                print(change.run_id, change.before, change.after)
+    """
+
+    def __init__(self, transport: Transport, *, run_ids: Sequence[str] | None, since: int | None) -> None:
+        super().__init__()
+        self.cursor: int | None = since
+        """Where a later watch goes on: `client.watch(since=cursor)`."""
+        self._wanted = None if run_ids is None else frozenset(run_ids)
+        self._known: dict[str, RunStatus] = {}
+        self._feed = ChangeFeed(transport, run_ids=run_ids, since=since)
+
+    async def _more(self) -> list[Change]:
+        while items := await self._feed.more():
+            changes: list[Change] = []
+            for item in items:
+                changes += self._listed(item) if isinstance(item, Snapshot) else self._changed(item)
+            if changes:
+                return changes
+        return []
+
+    def _listed(self, snapshot: Snapshot) -> Iterable[Change]:
+        listed: dict[str, RunStatus] = {}
+        for raw in snapshot.runs:
+            if self._wanted is None or raw["id"] in self._wanted:
+                run = convert.lenient(raw, RunInfo)
+                listed[run.id] = run.status
+                yield Change(cursor=snapshot.cursor, kind="snapshot", run_id=run.id, after=run.status, run=run)
+        for run_id, before in self._known.items():
+            if run_id not in listed:
+                yield Change(cursor=snapshot.cursor, kind="deleted", run_id=run_id, before=before)
+        self._known = listed
+
+    def _changed(self, item: Changed) -> Iterable[Change]:
+        change = item.change
+        if self._wanted is not None and change.run_id not in self._wanted:
+            return []
+        if change.run is None:
+            self._known.pop(change.run_id, None)
+        else:
+            self._known[change.run_id] = change.run.status
+        return [change]
+
+    def _give(self, entry: Change) -> Change:
+        self.cursor = entry.cursor
+        return entry
+
+    async def _release(self) -> None:
+        self._feed.close()
+
+
+class AsyncCompleted(AsyncStream["AsyncRun", "AsyncRun"]):
+    """Runs in the order in which they end, over one connection; those that have ended already come first.
+
+    A failed run is given like any other: `run.info.status` says which it is.
+
+    Raises while it is read:
+        RunDeleted: One of the runs was deleted.
+        WaitTimeout: The time was up before all had ended; the runs go on.
+
+    Example:
+        async with client.as_completed(runs, timeout_s=3600) as ended:
+            async for run in ended:
+                print(run.name, run.info.status)
+    """
+
+    def __init__(self, transport: Transport, runs: Sequence[AsyncRun], *, timeout_s: float | None) -> None:
+        super().__init__()
+        self._waiting: dict[str, list[AsyncRun]] = {}
+        for run in runs:
+            self._waiting.setdefault(run.id, []).append(run)
+        self._timeout_s = timeout_s
+        self._deadline: float | None = None
+        self._feed = ChangeFeed(transport, run_ids=list(self._waiting), since=None)
+
+    async def _more(self) -> list[AsyncRun]:
+        loop = asyncio.get_running_loop()
+        if self._deadline is None and self._timeout_s is not None:
+            self._deadline = loop.time() + self._timeout_s
+        while self._waiting:
+            try:
+                async with asyncio.timeout_at(self._deadline) as limit:
+                    items = await self._feed.more()
+            except TimeoutError as error:
+                if not limit.expired():
+                    raise
+                raise WaitTimeout(self._timeout_message()) from error
+            if not items:
+                return []
+            ended: list[AsyncRun] = []
+            for item in items:
+                ended += self._listed(item) if isinstance(item, Snapshot) else self._changed(item)
+            if ended:
+                return ended
+        return []
+
+    def _timeout_message(self) -> str:
+        names = [runs[0].name for runs in self._waiting.values()]
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        return f"{shown} had not ended after {self._timeout_s:g} s; nothing was stopped: wait again, or cancel()"
+
+    def _listed(self, snapshot: Snapshot) -> list[AsyncRun]:
+        by_id = {raw["id"]: raw for raw in snapshot.runs}
+        gone = [runs[0].name for run_id, runs in self._waiting.items() if run_id not in by_id]
+        if gone:
+            raise RunDeleted(f"run {gone[0]!r} was deleted while it was waited for")
+        return [run for run_id in list(self._waiting) for run in self._seen(run_id, by_id[run_id])]
+
+    def _changed(self, item: Changed) -> list[AsyncRun]:
+        run_id = item.change.run_id
+        if run_id not in self._waiting:
+            return []
+        if item.change.kind == "deleted":
+            raise RunDeleted(f"run {self._waiting[run_id][0].name!r} was deleted while it was waited for")
+        return [] if item.run is None else self._seen(run_id, item.run)
+
+    def _seen(self, run_id: str, raw: Mapping[str, Any]) -> list[AsyncRun]:
+        runs = self._waiting[run_id]
+        for run in runs:
+            run._renew(raw)  # noqa: SLF001 - what was heard of a run belongs into it
+        return self._waiting.pop(run_id) if runs[0].info.status.is_terminal else []
+
+    def _give(self, entry: AsyncRun) -> AsyncRun:
+        return entry
+
+    async def _release(self) -> None:
+        self._feed.close()

@@ -1,0 +1,5 @@
+"""The old import path of `Run`."""
+
+from finetuner.sync import Run
+
+__all__ = ["Run"]
