@@ -58,13 +58,21 @@ def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A file with the token for that server, instead of FINETUNER_TOKEN or `finetuner login`.",
 )
+@click.option(
+    "--call-timeout-s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long one request may take, its retries included.",
+)
 @click.pass_context
-def cli(context: click.Context, host: str | None, token_file: Path | None) -> None:
+def cli(context: click.Context, host: str | None, token_file: Path | None, call_timeout_s: float) -> None:
     """Fine-tune embedding models, as runs.
 
     Begin with `finetuner demo`.
     """
-    context.obj = Settings(host=host, token_file=token_file)
+    context.obj = Settings(host=host, token_file=token_file, call_timeout_s=call_timeout_s)
 
 
 def main() -> None:

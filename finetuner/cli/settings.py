@@ -20,6 +20,7 @@ class Settings:
 
     host: str | None = None
     token_file: Path | None = None
+    call_timeout_s: float = 30.0
 
     def token(self) -> str | None:
         """Read the token file; None where none was given.
@@ -40,7 +41,7 @@ class Settings:
         """Make a client for that server; nothing is sent yet."""
         from finetuner.aio.client import AsyncClient  # noqa: PLC0415 - help and completion load none of it
 
-        return AsyncClient(host=self.host, token=self.token())
+        return AsyncClient(host=self.host, token=self.token(), timeout_s=self.call_timeout_s)
 
     def run(self, work: Callable[[AsyncClient], Awaitable[T]]) -> T:
         """Open a client, run `work` with it in an event loop, and give its result.

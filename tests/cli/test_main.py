@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -53,17 +54,33 @@ def test_version(alone: Shell) -> None:
 
 
 @pytest.mark.parametrize("kind", ["bash", "zsh", "fish"])
-def test_completion_scripts_call_the_program_by_its_name(alone: Shell, kind: str) -> None:
+def test_each_shell_gets_its_script(alone: Shell, kind: str) -> None:
     ended = alone("completion", kind)
     assert ended.returncode == 0, ended.stderr
-    assert f"_FINETUNER_COMPLETE={kind}_complete finetuner" in ended.stdout.replace("env ", "")
+    assert f"_FINETUNER_COMPLETE={kind}_complete" in ended.stdout
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash; install one")
+def test_the_script_completes_in_a_real_bash(alone: Shell) -> None:
+    program = alone.cwd / "finetuner"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m finetuner.cli "$@"\n')
+    program.chmod(0o755)
+    press_tab = (
+        'eval "$(finetuner completion bash)"; COMP_WORDS=(finetuner comp); COMP_CWORD=1; '
+        '_finetuner_completion finetuner; echo "${COMPREPLY[@]}"'
+    )
+    env = {**alone.env, "PATH": f"{alone.cwd}:{alone.env['PATH']}"}
+    ended = subprocess.run(
+        ["bash", "-c", press_tab], env=env, capture_output=True, text=True, check=True, timeout=60, cwd=alone.cwd
+    )
+    assert (ended.stdout, ended.stderr) == ("completion\n", "")
 
 
 def _completed(shell: Shell, words: str, count: int) -> list[str]:
     env = {"_FINETUNER_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(count)}
     ended = Shell(env={**shell.env, **env}, cwd=shell.cwd, state=shell.state)()
     assert ended.stderr == ""
-    return [line.split(",", 1)[1] for line in ended.stdout.splitlines()]
+    return [line.split(",", 1)[1] for line in ended.stdout.splitlines() if line]
 
 
 def test_commands_and_flags_are_completed(alone: Shell) -> None:
@@ -92,7 +109,7 @@ async def test_run_names_are_completed(shell: Shell) -> None:
 
 
 def test_an_unreachable_server_is_one_line(alone: Shell) -> None:
-    ended = alone("--host", "http://127.0.0.1:9", "runs", "list")
+    ended = alone("--host", "http://127.0.0.1:9", "--call-timeout-s", "0.5", "runs", "list")
     assert ended.returncode == ExitCode.ERROR
     assert ended.stderr.startswith("Error: ")
     assert "Traceback" not in ended.stderr
