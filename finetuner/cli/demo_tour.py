@@ -19,7 +19,7 @@ from finetuner.cli.demo_view import Answer, Asked, Live, View
 from finetuner.cli.files import write_text
 from finetuner.cli.names import shown_name
 from finetuner.cli.text import duration, note, size
-from finetuner.errors import MissingExtra, RunFailed, WaitTimeout
+from finetuner.errors import MissingExtra, WaitTimeout
 
 if TYPE_CHECKING:
     from finetuner.aio.client import AsyncClient
@@ -150,13 +150,9 @@ class Tour:
                     async for line in log:
                         live.log(line)
                 tasks.cancel_scope.cancel()
-        await run.refresh()
         self.has_ended = True
+        await run.wait()
         info = run.info
-        if info.failure is not None:
-            raise RunFailed(
-                f"run {shown_name(info)} failed: {info.failure.message}", run_name=info.name, failure=info.failure
-            )
         if info.started_at and info.finished_at:
             took = (info.finished_at - info.started_at).total_seconds()
             self.view.tell(f"{info.status} after {duration(took)}, loading and evaluation included.")

@@ -46,10 +46,10 @@ class Shell:
             **options,
         )
 
-    def __call__(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    def __call__(self, *arguments: str, deadline_s: float = DEADLINE_S) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
-        with self.start(*arguments, **options) as process:
-            out, err = process.communicate(timeout=DEADLINE_S)
+        with self.start(*arguments) as process:
+            out, err = process.communicate(timeout=deadline_s)
         return subprocess.CompletedProcess(arguments, process.returncode, out or "", err or "")
 
     def on_terminal(self, *arguments: str, columns: int = 80) -> tuple[int, str]:
