@@ -56,14 +56,27 @@ class Case:
             for pid in processes(*words):
                 name = "gravedigger" if b"--lost" in read(Path(f"/proc/{pid}/cmdline")) else victim
                 self.hit[name] += kill(pid, *words)
+            if self.hit["supervisor"] and self.chance.random() < 0.4:
+                self.strike_gravedigger()
+
+    def strike_gravedigger(self) -> None:
+        """Kill who writes that the run is lost, while he does, if an observer sends one soon."""
+        words = [SUPERVISOR, str(self.run_dir), "--lost"]
+        deadline = time.monotonic() + 0.2
+        while not (found := list(processes(*words))) and time.monotonic() < deadline:
+            time.sleep(0.002)
+        time.sleep(self.chance.uniform(0, 0.06) if found else 0)
+        self.hit["gravedigger"] += any(kill(pid, *words) for pid in found)
 
     def play(self) -> rundir.Exit:
         """Start, kill at random moments, then look until the end."""
         victims = self.chance.sample(
             ["supervisor", "worker", "observer", "stop"], self.chance.choice([0, 1, 1, 2, 2, 3])
         )
-        moments = sorted((self.chance.uniform(0, 0.35), victim) for victim in victims)
+        moments = sorted((self.chance.uniform(0, 0.25), victim) for victim in victims)
         observers = [self.observer() for _ in range(self.chance.choice([1, 1, 2]))]
+        if self.chance.random() < 0.75:
+            until((self.run_dir / "started.json").exists, "the start")
         began = time.monotonic()
         for moment, victim in moments:
             time.sleep(max(0.0, began + moment - time.monotonic()))
