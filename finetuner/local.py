@@ -1,0 +1,400 @@
+"""The embedded server: found, started, replaced and stopped from here. None of it is imported.
+
+A server holds `flock(LOCK_EX)` on `server.lock` for life, and says in `server.json` where it listens. That file is
+believed only while the lock is held: whoever has the port after the server died never gets its token.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import http.client
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+import attrs
+import filelock
+import platformdirs
+
+from finetuner.api import embedded
+from finetuner.api.routes import BY_NAME, Route
+from finetuner.api.types import API_MIN, API_VERSION
+from finetuner.errors import (
+    MissingExtra,
+    ServerError,
+    ServerStartFailed,
+    ServerTooOld,
+    ServerUnavailable,
+    StateCorrupt,
+    StorageFull,
+)
+
+T = TypeVar("T")
+_children: Final[set[int]] = set()
+"""Servers that this process started: reaped when one is looked for, since nobody waits for them."""
+_APP: Final = "finetuner"
+_HTTP_TIMEOUT_S: Final = 5.0
+_POLL_S: Final = 0.02
+_MAX_LOG_BYTES: Final = 10 * 2**20
+_SERVICE_MODULES: Final = ("sqlalchemy", "aiosqlite", "alembic", "structlog")
+_JOB_MODULES: Final = ("torch", "sentence_transformers", "pytorch_metric_learning", "pytrec_eval")
+
+
+@attrs.frozen(kw_only=True)
+class LocalServer:
+    """A server on this machine that answered."""
+
+    url: str
+    token: str = attrs.field(repr=False)
+    version: str
+    instance: str
+    """Random for each start: tells a restarted server from the same."""
+    embedded: bool = True
+
+
+def state_dir() -> Path:
+    """Give the folder of the embedded server: `FINETUNER_STATE_DIR`, or the platform's."""
+    return _folder("FINETUNER_STATE_DIR", platformdirs.user_state_path(_APP, appauthor=False))
+
+
+def config_dir() -> Path:
+    """Give the folder of the tokens: `FINETUNER_CONFIG_DIR`, or the platform's."""
+    return _folder("FINETUNER_CONFIG_DIR", platformdirs.user_config_path(_APP, appauthor=False))
+
+
+def cache_dir() -> Path:
+    """Give the folder of downloaded artifacts: `FINETUNER_CACHE_DIR`, or the platform's."""
+    return _folder("FINETUNER_CACHE_DIR", platformdirs.user_cache_path(_APP, appauthor=False))
+
+
+def _folder(variable: str, default: Path) -> Path:
+    given = os.environ.get(variable)
+    return Path(given).expanduser().absolute() if given else default
+
+
+def find_server() -> LocalServer | None:
+    """Give the server of the state folder if one runs and answers; nothing is started.
+
+    A server whose protocol this package does not speak is not given.
+    """
+    found = _look()
+    return found.server if found is not None and found.speaks else None
+
+
+def ensure_server(*, timeout_s: float = 60.0) -> LocalServer:
+    """Give the embedded server; start it where none runs, replace an older one.
+
+    Any number of processes and threads may call this at once: one server is started. Runs outlive a replacement.
+
+    Args:
+        timeout_s: How long a server may take to start or to hand over.
+
+    Raises:
+        ServerStartFailed: It did not start; `.log` has the last lines of its log.
+        ServerTooOld: The server that runs cannot be replaced, and speaks another protocol.
+        MissingExtra: The service's packages are not installed.
+        StateCorrupt: The state folder cannot be read or written.
+        StorageFull: The disk is full.
+
+    Example:
+        >>> ensure_server().url  # doctest: +SKIP
+        'http://127.0.0.1:40123'
+    """
+    deadline = time.monotonic() + timeout_s
+    found = _look()
+    if found is not None and found.fits:
+        return found.server
+    if os.name != "posix":
+        raise ServerStartFailed("the embedded server runs on Linux and macOS; give host= a server's URL")
+    root = _root()
+    _explained(root, lambda: root.mkdir(mode=0o700, parents=True, exist_ok=True))
+    _reap()
+    lock = filelock.FileLock(root / "start.lock", mode=0o600)
+    try:
+        _explained(root, lambda: lock.acquire(timeout=timeout_s))
+    except filelock.Timeout:
+        raise _start_failed(f"another process has been starting a server for {timeout_s:g} s") from None
+    try:
+        return _replace_or_start(root, deadline)
+    finally:
+        lock.release()
+
+
+def stop_server(*, timeout_s: float = 30.0) -> bool:
+    """Stop the server of the state folder; its runs go on. False where none runs.
+
+    Raises:
+        ServerError: It does not answer, or did not stop in time.
+    """
+    root = _root()
+    deadline = time.monotonic() + timeout_s
+    if not _is_held(root):
+        return False
+    found = _answered(root, deadline)
+    if found is not None:
+        _hand_over(found, root, deadline)
+    return found is not None
+
+
+def check_job_packages() -> None:
+    """Check, without importing them, that the packages of training jobs are installed here.
+
+    Raises:
+        MissingExtra: One is not; the message names the command that installs it.
+    """
+    _check_installed((*_SERVICE_MODULES, *(() if os.environ.get("FINETUNER_JOB_ARGV") else _JOB_MODULES)))
+
+
+def log_lines(count: int = 20) -> list[str]:
+    """Give the last lines of the server's own log."""
+    try:
+        with (_root() / embedded.LOG_NAME).open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - 256 * 1024))
+            lines = log.read().decode("utf-8", "replace").split("\n")
+    except OSError:
+        return []
+    return [line for line in lines if line][-count:] if count > 0 else []
+
+
+@attrs.frozen(kw_only=True)
+class _Found:
+    server: LocalServer
+    speaks: bool
+    """Whether the two have a protocol in common."""
+    is_older: bool
+
+    @property
+    def fits(self) -> bool:
+        return self.speaks and self.server.embedded and not self.is_older
+
+
+def _root() -> Path:
+    return state_dir() / embedded.STATE_VERSION
+
+
+def _is_held(root: Path) -> bool:
+    """Whether a server runs on this folder."""
+    import fcntl  # noqa: PLC0415 - there is none on Windows, where no embedded server runs
+
+    try:
+        descriptor = os.open(root / embedded.LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        # Said outright: a process forked at this moment shares the lock, and closing would leave it there.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def _look() -> _Found | None:
+    """Give the server that holds the lock, wrote the file and answers as that file says."""
+    root = _root()
+    try:
+        with (root / embedded.FILE_NAME).open("rb") as file:
+            said = embedded.ServerFile.loads(file.read(embedded.MAX_FILE_BYTES))
+    except (OSError, embedded.BadServerFileError):
+        return None
+    if not _is_held(root):
+        return None
+    health = _ask(said.url, BY_NAME["health"])
+    # The instance tells the server from a stranger who took its port, or a successor whose file is not there yet.
+    if not isinstance(health, dict) or not said.instance or health.get("instance") != said.instance:
+        return None
+    try:
+        low, high = int(health["api_min"]), int(health["api_max"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return _Found(
+        server=LocalServer(
+            url=said.url, token=said.token, version=said.version, instance=said.instance, embedded=said.embedded
+        ),
+        speaks=low <= API_VERSION and high >= API_MIN,
+        is_older=embedded.is_newer(embedded.package_version(), said.version),
+    )
+
+
+def _ask(url: str, route: Route, *, token: str | None = None) -> Any:
+    """Give the JSON that a loopback server answers with 200; None for anything else."""
+    address = urlsplit(url)
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=_HTTP_TIMEOUT_S)
+    try:
+        connection.request(route.method, route.path, headers=headers)
+        answer = connection.getresponse()
+        body = answer.read(embedded.MAX_FILE_BYTES)
+        return json.loads(body) if answer.status == http.HTTPStatus.OK else None
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()
+
+
+def _answered(root: Path, deadline: float) -> _Found | None:
+    """Wait for the server that holds the lock to answer, or to end, which gives None: it may be starting or stopping.
+
+    Raises:
+        ServerUnavailable: It did neither in time.
+    """
+    found: list[_Found] = []
+
+    def is_settled() -> bool | None:
+        if (one := _look()) is not None:
+            found.append(one)
+        return True if found or not _is_held(root) else None
+
+    if _wait(is_settled, deadline) is None:
+        raise ServerUnavailable(f"a server holds {root / embedded.LOCK_NAME} and does not answer; end its process")
+    return found[0] if found else None
+
+
+def _wait(look: Callable[[], T | None], deadline: float) -> T | None:
+    """Ask until there is an answer or the time is over."""
+    pause_s = _POLL_S
+    while (found := look()) is None and time.monotonic() < deadline:
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 1.3, 0.25)
+    return found
+
+
+def _replace_or_start(root: Path, deadline: float) -> LocalServer:
+    if _is_held(root):
+        found = _answered(root, deadline)
+        if found is not None:
+            if found.fits:
+                return found.server
+            if not found.server.embedded:
+                raise ServerStartFailed(
+                    f"a server for a team runs on {state_dir()}: use it with host={found.server.url!r} and a token, or "
+                    "set FINETUNER_STATE_DIR to another folder"
+                )
+            if not found.is_older:
+                raise ServerTooOld(
+                    f"the embedded server is version {found.server.version}, whose protocol this version of finetuner "
+                    f"({embedded.package_version()}) does not speak: upgrade finetuner here, or stop that server "
+                    "(`finetuner server stop`)"
+                )
+            _check_installed(_SERVICE_MODULES)
+            _hand_over(found, root, deadline)
+    return _start(root, deadline)
+
+
+def _hand_over(found: _Found, root: Path, deadline: float) -> None:
+    if _ask(found.server.url, BY_NAME["shutdown"], token=found.server.token) is None and _is_held(root):
+        raise ServerError(
+            f"the server at {found.server.url} refused to stop; "
+            + ("end its process" if found.server.embedded else "only an embedded server takes that wish: end it there")
+        )
+    if _wait(lambda: None if _is_held(root) else True, deadline) is None:
+        raise ServerError(f"the server at {found.server.url} was asked to stop and still runs; end its process")
+
+
+def _start(root: Path, deadline: float) -> LocalServer:
+    check_job_packages()
+    _rotate(root / embedded.LOG_NAME)
+    with _explained(root, lambda: (root / embedded.LOG_NAME).open("ab")) as log:
+        os.fchmod(log.fileno(), 0o600)
+        began = log.seek(0, os.SEEK_END)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "finetuner.server", "--embedded", "--state-dir", str(state_dir())],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=root,
+            env=_environment(),
+            start_new_session=True,
+        )
+    found = _wait(lambda: _look() or (None if process.poll() is None else process), deadline)
+    code = process.poll()
+    if code is None:
+        _children.add(process.pid)
+        process.returncode = 0
+    if not isinstance(found, _Found):
+        raise _start_error(process.pid, code, began)
+    return found.server
+
+
+def _reap() -> None:
+    for pid in list(_children):
+        try:
+            is_gone = os.waitpid(pid, os.WNOHANG)[0] == pid
+        except ChildProcessError:
+            is_gone = True
+        if is_gone:
+            _children.discard(pid)
+
+
+def _rotate(log: Path) -> None:
+    with contextlib.suppress(OSError):
+        if log.stat().st_size > _MAX_LOG_BYTES:
+            log.replace(log.with_suffix(".log.1"))
+
+
+def _environment() -> dict[str, str]:
+    env = {name: value for name, value in os.environ.items() if name not in {"FINETUNER_TOKEN", "FINETUNER_HOST"}}
+    root = embedded.source_root()
+    if root is not None:
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, (root, env.get("PYTHONPATH"))))
+    return env
+
+
+def _start_error(pid: int, code: int | None, began: int) -> ServerError:
+    if code is None:
+        return _start_failed(f"process {pid} still starts and does not answer yet; try again", began)
+    for line in reversed(_log_since(began)):
+        with contextlib.suppress(ValueError):
+            value = json.loads(line)
+            if isinstance(value, dict) and value.get("event") == "server could not start":
+                kind = {"StateCorrupt": StateCorrupt, "StorageFull": StorageFull}.get(str(value.get("kind")))
+                if kind is not None:
+                    return kind(str(value.get("error")))
+                return _start_failed(str(value.get("error")), began)
+    return _start_failed(f"it ended with exit code {code}", began)
+
+
+def _start_failed(why: str, began: int | None = None) -> ServerStartFailed:
+    lines = log_lines() if began is None else _log_since(began)[-20:]
+    return ServerStartFailed(
+        f"the embedded server did not start: {why}. Its log is {_root() / embedded.LOG_NAME}", log=lines
+    )
+
+
+def _log_since(began: int) -> list[str]:
+    with contextlib.suppress(OSError), (_root() / embedded.LOG_NAME).open("rb") as log:
+        log.seek(began)
+        return [line for line in log.read(1024 * 1024).decode("utf-8", "replace").split("\n") if line]
+    return []
+
+
+def _check_installed(modules: tuple[str, ...]) -> None:
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        raise MissingExtra(
+            f"the embedded server needs packages that are not installed ({', '.join(missing)}): "
+            'run `pip install "finetuner[local]"`, or use another server with host='
+        )
+
+
+def _explained(root: Path, act: Callable[[], T]) -> T:
+    try:
+        return act()
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise StorageFull(f"the disk that holds {root} is full: free some space, and try again") from error
+        raise StateCorrupt(
+            f"the state folder {root} cannot be used ({error.strerror or error}): make it a folder that you may write "
+            "to, or set FINETUNER_STATE_DIR to another one"
+        ) from error

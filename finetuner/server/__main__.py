@@ -1,0 +1,72 @@
+"""`python -m finetuner.server`: runs a server in this process."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from finetuner.errors import FinetunerError
+from finetuner.server import lifecycle
+from finetuner.server.settings import Settings, count_gpus, job_argv
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a server until it is to stop, and give the exit code: 0, 1 for an error, 2 for an address that is taken."""
+    try:
+        settings = read(arguments)
+        lifecycle.set_up_log(settings)
+    except FinetunerError as error:
+        sys.stderr.write(f"Error: {error}\n")
+        return 1
+    try:
+        lifecycle.run(settings)
+    except FinetunerError as error:
+        structlog.get_logger("finetuner.server").error(
+            "server could not start", kind=type(error).__name__, error=str(error)
+        )
+        if not settings.embedded:
+            sys.stderr.write(f"Error: {error}\n")
+        return 2 if isinstance(error, lifecycle.PortTakenError) else 1
+    return 0
+
+
+def read(arguments: Sequence[str] | None) -> Settings:
+    """Make the settings of a command line.
+
+    Raises:
+        InvalidInput: A setting in the environment cannot be read.
+    """
+    parser = argparse.ArgumentParser(prog="python -m finetuner.server", description="Run a Finetuner server.")
+    parser.add_argument("--state-dir", type=Path, required=True, help="where it keeps its database, blobs and runs")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0: a free one")
+    parser.add_argument("--slots", type=int, help="runs at the same time; one a GPU, else one, where not given")
+    parser.add_argument("--embedded", action="store_true", help="for the clients of this machine's user alone")
+    parser.add_argument("--idle-stop-s", type=float, default=900.0, help="embedded: stop after so long; 0: never")
+    parser.add_argument("--ping-s", type=float, default=15.0, help="longest silence of a stream")
+    given = parser.parse_args(arguments)
+    if given.slots is not None and given.slots < 1:
+        parser.error("--slots must be at least 1")
+    gpus = count_gpus()
+    return Settings(
+        state_dir=given.state_dir,
+        host=given.host,
+        port=given.port,
+        embedded=given.embedded,
+        token=secrets.token_urlsafe(32) if given.embedded else None,
+        instance=secrets.token_hex(8),
+        slots=given.slots or gpus or 1,
+        gpus=gpus,
+        job_argv=job_argv(),
+        idle_stop_s=given.idle_stop_s,
+        ping_s=given.ping_s,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""Runs as processes of this machine: what a job is given, and the calls on its run directory.
+
+Every method blocks for a moment; the scheduler calls them in threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from finetuner.api.embedded import source_root
+from finetuner.errors import Conflict
+from finetuner.server.executors import rundir
+from finetuner.server.settings import Settings
+from finetuner.server.store.runs import QueuedRun
+
+_PASSED_ON: Final = re.compile(
+    r"PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|TZ|LANG|LANGUAGE|LC_\w+|PYTHON\w+|VIRTUAL_ENV|LD_LIBRARY_PATH|SSL_CERT_\w+"
+    r"|XDG_\w+|HF_\w+|TRANSFORMERS_\w+|TORCH\w*|PYTORCH_\w+|TOKENIZERS_\w+|SENTENCE_TRANSFORMERS_\w+|WANDB_\w+"
+    r"|CUDA_\w+|NVIDIA_\w+|NCCL_\w+|OMP_\w+|MKL_\w+|OPENBLAS_\w+|(?i:https?_proxy|no_proxy|all_proxy)"
+)
+"""What of the server's own environment a job gets; what a caller passes on comes on top."""
+_WORKER: Final = ("{python}", "-m", "finetuner.job.worker", "{run_dir}")
+
+
+@attrs.frozen(kw_only=True)
+class Look:
+    """What is new in a run directory."""
+
+    observation: rundir.Observation
+    events: list[dict[str, Any]]
+    """Those after the offset asked for; every one, where the run has ended and `is_all` says so."""
+    offset: int
+    """Where they end."""
+    is_all: bool
+
+
+class SubprocessExecutor:
+    """Starts and observes run directories under one folder."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        settings.runs_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def path(self, run_id: str) -> Path:
+        """Give the directory of a run."""
+        return self._settings.runs_dir / run_id
+
+    def prepare(self, run: QueuedRun, *, data: Mapping[str, Path], model: Path | None, gpu: int | None) -> None:
+        """Make the directory of a run that never ran; what a killed server left of it is replaced.
+
+        Raises:
+            Conflict: It has run, or runs.
+            StorageFull: There is no room for it.
+        """
+        path = self.path(run.id)
+        if path.exists():
+            if rundir.observe(path).state != "not_started":
+                raise Conflict(f"{path} was started before")
+            shutil.rmtree(path)
+        python = str((run.runtime or {}).get("python") or sys.executable)
+        argv = [
+            part.replace("{python}", python).replace("{run_dir}", str(path))
+            for part in self._settings.job_argv or _WORKER
+        ]
+        job = rundir.Job(
+            run_id=run.id,
+            argv=tuple(argv),
+            cwd=self._folder(run),
+            env={} if gpu is None else {"CUDA_VISIBLE_DEVICES": str(gpu)},
+            drain_s=self._settings.drain_s,
+            grace_s=self._settings.grace_s,
+        )
+        spec = {
+            "schema": rundir.SCHEMA,
+            "run_id": run.id,
+            "run_name": run.name,
+            "experiment_name": run.experiment_name,
+            "task": run.task.value,
+            "config": run.config,
+            "data": {name: str(file) for name, file in data.items()},
+            "model_path": None if model is None else str(model),
+            "device": run.device,
+        }
+        rundir.create(path, job, spec)
+
+    def start(self, run: QueuedRun, secrets: Mapping[str, str]) -> None:
+        """Start a prepared run; one that runs already is left alone."""
+        path = self.path(run.id)
+        try:
+            rundir.start(path, self._environment(run, secrets))
+        except Conflict:
+            if rundir.observe(path).state == "not_started":
+                raise
+
+    def look(self, run_id: str, offset: int) -> Look:
+        """Look at a run and read the events after an offset."""
+        path = self.path(run_id)
+        # The order matters: what an ended run wrote is all there when it is read after its end was seen.
+        observation = rundir.observe(path)
+        events, end = rundir.read_events(path, offset)
+        size = _size(path / "events.jsonl")
+        return Look(observation=observation, events=events, offset=end, is_all=end == offset or end >= size)
+
+    def gpu(self, run_id: str) -> int | None:
+        """Give the GPU that a run was given, by its number."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return int(json.loads((self.path(run_id) / "job.json").read_bytes())["env"]["CUDA_VISIBLE_DEVICES"])
+        return None
+
+    def has_started(self, run_id: str) -> bool:
+        """Whether a run's directory shows that it was ever started."""
+        path = self.path(run_id)
+        return path.exists() and rundir.observe(path).state != "not_started"
+
+    def is_running(self, run_id: str) -> bool:
+        """Whether a run's process is there now."""
+        path = self.path(run_id)
+        return path.exists() and rundir.observe(path).state == "running"
+
+    def request_stop(self, run_id: str) -> None:
+        """Ask a run to end; nothing where it has no directory."""
+        with contextlib.suppress(FileNotFoundError):
+            rundir.request_stop(self.path(run_id))
+
+    def remove(self, run_id: str) -> bool:
+        """Remove the directory of a run that does not run; False, and nothing removed, while it does."""
+        path = self.path(run_id)
+        with contextlib.suppress(FileNotFoundError):
+            if rundir.observe(path).state == "running":
+                rundir.request_stop(path)
+                return False
+        # Renamed first: a killed server leaves no half of a run under its name.
+        gone = path.with_name(f".{run_id}.gone")
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+        return True
+
+    def artifact(self, run_id: str) -> Path:
+        """Give where a finished run leaves its artifact."""
+        return self.path(run_id) / "artifact.zip"
+
+    def run_ids(self) -> Iterator[str]:
+        """Give the runs that have a directory, and take away what killed servers left half made or half removed."""
+        for path in list(self._settings.runs_dir.iterdir()):
+            if path.name.startswith("."):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                yield path.name
+
+    def _folder(self, run: QueuedRun) -> Path | None:
+        given = (run.runtime or {}).get("cwd")
+        return Path(given) if given and Path(given).is_dir() else None
+
+    def _environment(self, run: QueuedRun, secrets: Mapping[str, str]) -> dict[str, str]:
+        env = {name: value for name, value in os.environ.items() if _PASSED_ON.fullmatch(name)}
+        env |= {str(name): str(value) for name, value in ((run.runtime or {}).get("env") or {}).items()}
+        root = source_root()
+        if root is not None:
+            env["PYTHONPATH"] = os.pathsep.join(filter(None, (root, env.get("PYTHONPATH"))))
+        env["PYTHONUNBUFFERED"] = "1"
+        return env | dict(secrets)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

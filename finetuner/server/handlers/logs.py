@@ -1,0 +1,187 @@
+"""The log of a run, as text and as a stream, and its events."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import attrs
+import orjson
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from finetuner.api.sse import Event, encode
+from finetuner.errors import LogTruncated
+from finetuner.server import asked, keys
+from finetuner.server.executors import rundir
+from finetuner.server.logfeed import LogFeed
+from finetuner.server.refusals import Refusal
+from finetuner.server.stream import EventStream, StreamCut
+
+_CHUNK_BYTES: Final = 1024 * 1024
+_BLOCK_BYTES: Final = 64 * 1024
+_RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.ASCII)
+
+
+@attrs.frozen
+class Span:
+    """Bytes of a log, from `start` up to, not including, `end`."""
+
+    start: int
+    end: int
+    is_part: bool
+
+
+async def logs(request: web.Request) -> web.StreamResponse:
+    """Give the log so far; `?tail=n` its last lines, a Range some of its bytes."""
+    asked.only(request, "tail")
+    count = asked.number(request, "tail")
+    async with request.app[keys.DATABASE].read() as conn:
+        row = await asked.run_row(request, conn)
+    path = _run_dir(request, row.id)
+    # The status was read first: where it is an end, this size is the last one.
+    size = rundir.log_size(path)
+    if count is None:
+        span = span_of(request.headers.get("Range"), size)
+    else:
+        span = Span(await asyncio.to_thread(tail_start, path, size, count), size, is_part=False)
+    headers = {
+        "Content-Type": "text/plain; charset=utf-8",
+        "Content-Length": str(span.end - span.start),
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "no-store",
+        "X-Run-Status": row.status,
+        "X-Log-Size": str(size),
+    }
+    if span.is_part:
+        headers["Content-Range"] = f"bytes {span.start}-{span.end - 1}/{size}"
+    response = web.StreamResponse(status=206 if span.is_part else 200, headers=headers)
+    await response.prepare(request)
+    for start in range(span.start, span.end, _CHUNK_BYTES):
+        chunk = await asyncio.to_thread(rundir.read_log, path, start, min(start + _CHUNK_BYTES, span.end))
+        await response.write(chunk)
+    await response.write_eof()
+    return response
+
+
+def span_of(range_: str | None, size: int) -> Span:
+    """Give the bytes that a Range header asks for; several ranges, or what is none, give the whole log.
+
+    Raises:
+        Refusal: 416, it begins at or after the end of a log that is not empty.
+    """
+    found = _RANGE.fullmatch(range_.replace(" ", "")) if range_ else None
+    if found is None or not any(found.groups()):
+        return Span(0, size, is_part=False)
+    first, last = found.groups()
+    if not first:
+        start, end = max(0, size - int(last)), size
+    else:
+        start, end = int(first), min(size, int(last) + 1) if last else size
+        if last and int(last) < start:
+            return Span(0, size, is_part=False)
+    if size == 0 and start == 0:
+        return Span(0, 0, is_part=False)
+    if start >= size:
+        raise Refusal(
+            416,
+            "log_truncated",
+            f"the log has {size} bytes, and none at {start}: read it from an earlier position",
+            headers={"Content-Range": f"bytes */{size}"},
+        )
+    return Span(start, end, is_part=True)
+
+
+def tail_start(run_dir: Path, size: int, count: int) -> int:
+    """Give the offset at which the last lines of a log begin."""
+    if count == 0:
+        return size
+    end = size
+    is_last = True
+    while end > 0:
+        start = max(0, end - _BLOCK_BYTES)
+        block = rundir.read_log(run_dir, start, end)
+        at = len(block) - 1 if is_last and block.endswith(b"\n") else len(block)
+        is_last = False
+        while (at := block.rfind(b"\n", 0, at)) >= 0:
+            count -= 1
+            if count == 0:
+                return start + at + 1
+        end = start
+    return 0
+
+
+async def logstream(request: web.Request) -> web.StreamResponse:
+    """Stream the log, a line an event, from an offset on, until the run has ended and everything was sent."""
+    asked.only(request, "after", "events")
+    with_end = asked.flag(request, "events", default=False)
+    offset = _position(request)
+    async with request.app[keys.DATABASE].read() as conn:
+        row = await asked.run_row(request, conn)
+    path = _run_dir(request, row.id)
+    async with request.app[keys.HUB].logs.follow(row.id, path) as feed:
+        size = rundir.log_size(path)
+        if offset > size:
+            raise LogTruncated(
+                f"the log of run {row.name!r} has {size} bytes, fewer than the position {offset}; stream it from 0"
+            )
+        stream = await EventStream.open(request, {"X-Run-Status": row.status})
+        with contextlib.suppress(StreamCut):
+            await _send(stream, feed, offset, with_end=with_end)
+    return stream.response
+
+
+async def _send(stream: EventStream, feed: LogFeed, offset: int, *, with_end: bool) -> None:
+    while True:
+        # Asked for before the log is looked at: what comes between is not missed.
+        changed = feed.next_change()
+        while (piece := feed.piece(offset)) is not None:
+            await stream.send(piece.data)
+            offset = piece.end
+        if feed.is_gone:
+            return
+        if feed.ended is not None and offset >= feed.size:
+            if with_end:
+                status, details = feed.ended
+                said = orjson.dumps({"status": status, "details": details}).decode()
+                await stream.send(encode([Event(str(offset), "end", said)]))
+            return
+        await stream.wait(changed)
+
+
+def _position(request: web.Request) -> int:
+    after = asked.number(request, "after")
+    last = request.headers.get("Last-Event-ID", "")
+    # A browser that comes again repeats its first URL; how far it came stands in the header.
+    if last.isascii() and last.isdigit() and len(last) <= 18:
+        return int(last)
+    return after or 0
+
+
+async def events(request: web.Request) -> web.Response:
+    """Give the events of a run after an offset, and the offset to go on from."""
+    asked.only(request, "after")
+    after = asked.number(request, "after") or 0
+    async with request.app[keys.DATABASE].read() as conn:
+        row = await asked.run_row(request, conn)
+    found, offset = await asyncio.to_thread(rundir.read_events, _run_dir(request, row.id), after)
+    return asked.json_response({"events": found, "offset": offset})
+
+
+def _run_dir(request: web.Request, run_id: str) -> Path:
+    return request.app[keys.SETTINGS].runs_dir / run_id
+
+
+def _both(name: str, handler: Handler) -> dict[str, Handler]:
+    return {f"run_{name}": handler, f"named_run_{name}": handler}
+
+
+HANDLERS: Final[Mapping[str, Handler]] = {
+    **_both("logs", logs),
+    **_both("logstream", logstream),
+    **_both("events", events),
+}

@@ -1,0 +1,118 @@
+"""What a server is started with, and where it keeps its things."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from finetuner.api.embedded import FILE_NAME, LOCK_NAME, LOG_NAME, STATE_VERSION
+from finetuner.errors import InvalidInput
+
+JOB_ARGV_VARIABLE: Final = "FINETUNER_JOB_ARGV"
+
+
+def _absolute(path: Path | str) -> Path:
+    return Path(path).absolute()
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """What a server is started with."""
+
+    state_dir: Path = attrs.field(converter=_absolute)
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0: a free one."""
+    embedded: bool = False
+    """It was started by a client on this machine: one user, runs may name an interpreter, it stops when idle."""
+    token: str | None = attrs.field(default=None, repr=False)
+    """The embedded server's token, new for each start; it belongs to the user `local`."""
+    instance: str = ""
+    """Random for each start."""
+    slots: int = attrs.field(default=1, validator=attrs.validators.ge(1))
+    """Runs at the same time."""
+    gpus: int = 0
+    """Of this machine; each run on one sees that one alone."""
+    job_argv: tuple[str, ...] | None = None
+    """Command of a job instead of the package's own worker; `{run_dir}` and `{python}` are replaced."""
+    ping_s: float = 15.0
+    """Longest silence of a stream."""
+    idle_stop_s: float = 900.0
+    """An embedded server without a run and a client stops after so long; 0: never."""
+    drain_s: float = 5.0
+    grace_s: float = 10.0
+    """Seconds between the wish that a run stops and its kill."""
+    keep_changes: int = 100_000
+    """Changes kept for those who resume; who comes later lists again."""
+
+    @property
+    def root(self) -> Path:
+        """The folder of this version of the state."""
+        return self.state_dir / STATE_VERSION
+
+    @property
+    def db_path(self) -> Path:
+        """The database."""
+        return self.root / "finetuner.db"
+
+    @property
+    def blobs_dir(self) -> Path:
+        """Data sets and artifacts, by sha256."""
+        return self.root / "blobs"
+
+    @property
+    def runs_dir(self) -> Path:
+        """One directory a run."""
+        return self.root / "runs"
+
+    @property
+    def lock_path(self) -> Path:
+        """Locked while a server runs on this folder."""
+        return self.root / LOCK_NAME
+
+    @property
+    def file_path(self) -> Path:
+        """Where clients on this machine find the server."""
+        return self.root / FILE_NAME
+
+    @property
+    def log_path(self) -> Path:
+        """The server's own log, JSON lines."""
+        return self.root / LOG_NAME
+
+
+def job_argv(environ: Mapping[str, str] = os.environ) -> tuple[str, ...] | None:
+    """Read the command of a job from the environment; None: the package's own worker.
+
+    Raises:
+        InvalidInput: It is no JSON list of strings.
+    """
+    text = environ.get(JOB_ARGV_VARIABLE)
+    if not text:
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise InvalidInput(f"{JOB_ARGV_VARIABLE} must be a JSON list of strings, not {text[:80]!r}") from error
+    if not isinstance(value, list) or not value or not all(isinstance(part, str) for part in value):
+        raise InvalidInput(f"{JOB_ARGV_VARIABLE} must be a JSON list of strings, not {text[:80]!r}")
+    return tuple(value)
+
+
+def count_gpus(*, timeout_s: float = 10.0) -> int:
+    """Count the GPUs that `nvidia-smi` lists, without loading torch; 0 where there is no such program."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return 0
+    try:
+        listed = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=timeout_s, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines()) if listed.returncode == 0 else 0

@@ -1,0 +1,80 @@
+"""A stream of server-sent events to one client: pings, its end when the server stops, and a client that went away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, Self
+
+from aiohttp import web
+
+from finetuner.api.sse import PING
+from finetuner.server import keys
+from finetuner.server.presence import PRESENCE
+
+_LOOK_S: Final = 1.0
+"""How often a silent stream looks whether its client is still there."""
+_HEADERS: Final = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",
+}
+
+
+class StreamCut(Exception):
+    """The client is gone, or the server stops; the connection is closed without the mark of a whole answer."""
+
+
+class EventStream:
+    """The answer to one client; made by `open`."""
+
+    def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
+        self.response = response
+        self._request = request
+        self._loop = asyncio.get_running_loop()
+        self._presence = request.app[PRESENCE]
+        self._ping_s = request.app[keys.SETTINGS].ping_s
+        self._sent_s = self._loop.time()
+
+    @classmethod
+    async def open(cls, request: web.Request, headers: Mapping[str, str] | None = None) -> Self:
+        """Send the head of the answer."""
+        response = web.StreamResponse(headers={**_HEADERS, **(headers or {})})
+        await response.prepare(request)
+        return cls(request, response)
+
+    async def send(self, data: bytes) -> None:
+        """Send encoded events; waits while the client does not take them.
+
+        Raises:
+            StreamCut: The client is gone, or the server stops.
+        """
+        if self._presence.stopping.is_set():
+            self._cut()
+        try:
+            await self.response.write(data)
+        except ConnectionError:
+            self._cut()
+        self._sent_s = self._loop.time()
+
+    async def wait(self, news: Callable[[float], Awaitable[object]]) -> None:
+        """Wait for news once, for a second at most; pings where the stream was silent for long.
+
+        Args:
+            news: Waits for what the stream is about, at most so many seconds.
+
+        Raises:
+            StreamCut: The client is gone, or the server stops.
+        """
+        await news(max(0.0, min(_LOOK_S, self._sent_s + self._ping_s - self._loop.time())))
+        transport = self._request.transport
+        if transport is None or transport.is_closing() or self._presence.stopping.is_set():
+            self._cut()
+        if self._loop.time() >= self._sent_s + self._ping_s:
+            await self.send(PING)
+
+    def _cut(self) -> None:
+        if (transport := self._request.transport) is not None:
+            # What was written goes out; the last chunk does not, so that nobody takes this for the end.
+            transport.close()
+        raise StreamCut
