@@ -40,7 +40,6 @@ MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 """Of a JSON request; blobs are as large as they are."""
 _MODULES: Final = (artifacts, blobs, changes, control, datasets, experiments, health, logs, runs, submit)
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
-_HAS_BEGUN: Final = "answer_has_begun"
 _log = structlog.get_logger(__name__)
 
 
@@ -92,10 +91,10 @@ async def _boundary(request: web.Request, handler: Handler) -> web.StreamRespons
     """Answer every exception as JSON; what is no refusal is a fault, and goes to the log."""
     given = request.headers.get("X-Request-Id", "")
     request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-    request["request_id"] = request_id
+    request[keys.REQUEST_ID] = request_id
     try:
         return await handler(request)
-    except Exception as error:  # noqa: BLE001 - the process's boundary: one bad request must not end another
+    except Exception as error:  # the boundary of the process: one bad request must not end another
         if isinstance(error, ConnectionError) and not isinstance(error, FinetunerError):
             # The client is gone: there is nobody to answer.
             raise
@@ -103,15 +102,15 @@ async def _boundary(request: web.Request, handler: Handler) -> web.StreamRespons
         if answer is None:
             _log.exception("request failed", request_id=request_id, method=request.method, path=request.path)
             answer = refusals.fault(request_id)
-        if _HAS_BEGUN in request:
+        if keys.HAS_BEGUN in request:
             # Half an answer cannot be taken back; a cut tells the client that it is not whole.
             raise ConnectionAbortedError("the answer broke off") from error
         return answer
 
 
 async def _name_request(request: web.Request, response: web.StreamResponse) -> None:
-    request[_HAS_BEGUN] = True
-    response.headers["X-Request-Id"] = request.get("request_id", "")
+    request[keys.HAS_BEGUN] = True
+    response.headers["X-Request-Id"] = request.get(keys.REQUEST_ID, "")
     response.headers["X-Content-Type-Options"] = "nosniff"
 
 

@@ -12,7 +12,6 @@ from finetuner.server import keys
 from finetuner.server.store import users
 from finetuner.server.store.users import User
 
-_USER: Final = "finetuner_user"
 _SCHEMES: Final = frozenset({"bearer", "token"})
 
 
@@ -35,10 +34,9 @@ async def identify(request: web.Request, who: Who) -> None:
         raise NotLoggedIn("this token is unknown to the server, or was disabled")
     if who == "admin" and not user.is_admin:
         raise NotAllowed(f"this call is for admins, and {user.name!r} is none")
-    request[_USER] = user
+    request[keys.USER] = user
 
 
 def user_of(request: web.Request) -> User:
     """Give the user whose request this is, on a route that needs one."""
-    user: User = request[_USER]
-    return user
+    return request[keys.USER]

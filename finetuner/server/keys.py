@@ -11,9 +11,15 @@ from finetuner.server.scheduler import Scheduler
 from finetuner.server.settings import Settings
 from finetuner.server.store.blobs import Blobs
 from finetuner.server.store.database import Database
+from finetuner.server.store.users import User
 
 SETTINGS: Final = web.AppKey("settings", Settings)
 DATABASE: Final = web.AppKey("database", Database)
 BLOBS: Final = web.AppKey("blobs", Blobs)
 HUB: Final = web.AppKey("hub", Hub)
 SCHEDULER: Final = web.AppKey("scheduler", Scheduler)
+
+USER: Final = web.RequestKey("user", User)
+REQUEST_ID: Final = web.RequestKey("request_id", str)
+HAS_BEGUN: Final = web.RequestKey("has_begun", bool)
+"""Set when the head of the answer goes out."""

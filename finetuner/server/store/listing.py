@@ -99,7 +99,7 @@ async def counts(conn: Connection, which: RunFilter) -> dict[str, int]:
     """Give how many runs of each status match."""
     rows = await conn.all(which.select(RUNS.c.status, func.count().label("n")).group_by(RUNS.c.status))
     found = {row.status: row.n for row in rows}
-    return {status: found.get(status, 0) for status in RunStatus}
+    return {status.value: found.get(status.value, 0) for status in RunStatus}
 
 
 async def encode(conn: Connection, rows: Sequence[Row[Any]]) -> list[bytes]:
