@@ -1,0 +1,178 @@
+"""A sync iterator over an async one, fetched ahead in batches."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Generator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+
+from finetuner.errors import FinetunerError
+from finetuner.portal.thread import DONE, Host, Job
+
+if TYPE_CHECKING:
+    from finetuner.portal.calls import Portal
+
+AHEAD: Final = 4096
+"""Items that a stream may be ahead of its reader."""
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Stream(Generator[T_co, None, None]):
+    """A sync iterator over an async one, and a context manager that closes it.
+
+    A task fetches ahead, from the first item on that is asked for; what has come meanwhile is taken at once. Left by
+    `break` alone, it is closed when it is collected.
+
+    Args:
+        portal: Where the source runs.
+        source: The async iterator. Where it has `_batch()`, which waits for some entries (none: the end), and
+            `_give(entry)`, which makes an item of one, the first runs on the loop, the second on the reader's thread.
+        wrap: Makes of each item what the reader gets.
+    """
+
+    def __init__(self, portal: Portal, source: AsyncIterator[Any], wrap: Callable[[Any], T_co] | None = None) -> None:
+        self._portal = portal
+        self._generation = portal.generation
+        self._source: Any = source if hasattr(source, "_batch") else _Batches(source)
+        self._wrap = wrap
+        self._pump: _Pump | None = None
+        self._entries: deque[Any] = deque()
+        self._taken = 0
+        self._is_over = False
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T_co:
+        if not self._entries:
+            self._fetch()
+        item: T_co = self._source._give(self._entries.popleft())  # noqa: SLF001 - the reader's half of a stream
+        return item if self._wrap is None else self._wrap(item)
+
+    def _fetch(self) -> None:
+        if self._is_over:
+            raise StopIteration
+        if self._generation != self._portal.generation:
+            raise FinetunerError("this stream was opened before a fork and belongs to the parent; open another one")
+        try:
+            pump = self._pump
+            if pump is None:
+                pump = self._pump = _Pump(self._portal.host(), self._source)
+                pump.begin()
+            elif self._taken >= AHEAD // 4:
+                pump.host.soon(pump.took, self._taken)
+                self._taken = 0
+            message = pump.receive()
+        except BaseException:
+            self.close()
+            raise
+        if message is DONE:
+            self._is_over = True
+            if pump.is_complete:
+                raise StopIteration
+            raise pump.failure()
+        self._entries.extend(message)
+        self._taken += len(message)
+
+    def send(self, value: None) -> T_co:
+        """Do as `next`: nothing can be sent into it."""
+        del value
+        return self.__next__()
+
+    def throw(
+        self,
+        typ: type[BaseException] | BaseException,
+        val: BaseException | object = None,
+        tb: TracebackType | None = None,
+    ) -> T_co:
+        """Close the stream, then raise the exception."""
+        self.close()
+        error = typ if isinstance(typ, BaseException) else val if isinstance(val, BaseException) else typ()
+        raise error.with_traceback(tb)
+
+    def close(self) -> None:
+        """End the stream and let go of its connection; twice is as once."""
+        is_over, self._is_over = self._is_over, True
+        self._entries.clear()
+        if self._pump is not None and not is_over:
+            self._pump.settle()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        pump = getattr(self, "_pump", None)
+        if pump is not None and not self._is_over:
+            pump.cancel()
+
+
+class _Batches:
+    """A plain async iterator, one item a batch."""
+
+    def __init__(self, source: AsyncIterator[Any]) -> None:
+        self._source = source
+
+    async def _batch(self) -> list[Any]:
+        try:
+            return [await anext(self._source)]
+        except StopAsyncIteration:
+            return []
+
+    def _give(self, entry: Any) -> Any:
+        return entry
+
+    async def aclose(self) -> None:
+        """Close it, where it can be closed."""
+        if (close := getattr(self._source, "aclose", None)) is not None:
+            await close()
+
+
+class _Pump(Job):
+    """Fetches for a reader in another thread, and does not refer to it, so that it can be collected."""
+
+    def __init__(self, host: Host, source: Any) -> None:
+        super().__init__(host)
+        self.source = source
+        self.entries: list[Any] = []
+        self.ahead = 0
+        self.room = asyncio.Event()
+        self.is_complete = False
+
+    async def work(self) -> None:
+        """Fetch until the end."""
+        try:
+            while batch := await self.source._batch():  # noqa: SLF001 - the loop's half of a stream
+                if not self.entries:
+                    self.host.loop.call_soon(self.flush)
+                self.entries += batch
+                self.ahead += len(batch)
+                while self.ahead >= AHEAD:
+                    self.room.clear()
+                    await self.room.wait()
+            self.is_complete = True
+        finally:
+            self.flush()
+            await self._close()
+
+    async def _close(self) -> None:
+        # What goes wrong in closing must not hide what ended the stream, nor turn its end into an error.
+        with contextlib.suppress(Exception):
+            await self.source.aclose()
+
+    def flush(self) -> None:
+        """Send what came in this turn of the loop."""
+        if self.entries:
+            self.inbox.put(self.entries)
+            self.entries = []
+
+    def took(self, number: int) -> None:
+        """Take note that the reader has taken some."""
+        self.ahead -= number
+        self.room.set()

@@ -1,0 +1,248 @@
+"""Make `finetuner/sync/` from `finetuner/aio/`; `--check` compares instead.
+
+    python tools/sync.py [--check]
+
+Every public method of every `Async*` class is carried, by one rule a construct: a coroutine becomes a function that
+waits, an async iterator an iterator, `async with` a `with`. What there is no rule for is an error with its place.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import difflib
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+ROOT: Final = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tools import sync_docs  # noqa: E402 - found from the root, where this file runs as a script
+from tools.sync_classes import BY_HAND, ClassRules, Function  # noqa: E402
+from tools.sync_types import NoRule, Place, Types  # noqa: E402
+
+NAMED: Final = (ast.FunctionDef, ast.Assign)
+AIO: Final = ROOT / "finetuner" / "aio"
+SYNC: Final = ROOT / "finetuner" / "sync"
+RUNTIME: Final = {name: f"from finetuner.portal import {name}" for name in ("portal", "Stream", "on_caller")} | {
+    "Self": "from typing import Self",
+    "TracebackType": "from types import TracebackType",
+    "asyncio": "import asyncio",
+    "overload": "from typing import overload",
+}
+ABANDON: Final = '''
+def _abandon(client: AsyncClient) -> object:
+    """Forget a client's connections without closing them: in a forked child they are the parent's."""
+    transport = client._transport
+    pools, transport._pools = transport._pools, {}
+    transport.endpoint._lock = asyncio.Lock()
+    return pools
+'''
+DEFAULT_CLIENT: Final = '''
+_clients: dict[str, Client] = {}
+
+
+def _client() -> Client:
+    # No lock, which a fork could leave locked: a client that loses the race was never connected.
+    return _clients.get("default") or _clients.setdefault("default", Client())
+
+
+def close() -> None:
+    """Close the connections of the client behind these functions; the next call makes a new one.
+
+    Example:
+        finetuner.close()
+    """
+    client = _clients.pop("default", None)
+    if client is not None:
+        client.close()
+'''
+
+
+@attrs.frozen
+class Source:
+    """One file of the async SDK."""
+
+    path: Path
+    tree: ast.Module
+
+    @property
+    def module(self) -> str:
+        """Its name without the package's."""
+        return self.path.stem
+
+    @property
+    def classes(self) -> list[ast.ClassDef]:
+        """The classes that are carried, and those whose counterpart is written by hand."""
+        return [one for one in self.tree.body if isinstance(one, ast.ClassDef) and one.name.startswith("Async")]
+
+    def imports(self) -> dict[str, str]:
+        """Give the line that imports each name: those it imports itself, and those it defines."""
+        found: dict[str, str] = {}
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.ImportFrom) and node.module != "__future__":
+                for one in node.names:
+                    name = f" as {one.asname}" if one.asname else ""
+                    found[one.asname or one.name] = f"from {node.module} import {one.name}{name}"
+            elif isinstance(node, ast.Import):
+                for one in node.names:
+                    found[one.asname or one.name] = f"import {one.name}" + (f" as {one.asname}" if one.asname else "")
+        for node in self.tree.body:
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
+            for name in [one.id for one in targets if isinstance(one, ast.Name)] + [getattr(node, "name", "")]:
+                found |= {name: f"from finetuner.aio.{self.module} import {name}"} if name else {}
+        return found
+
+
+def generate(aio: Path) -> dict[str, str]:
+    """Give the files of the sync SDK by their names.
+
+    Raises:
+        NoRule: The async SDK has a construct that there is no rule for.
+    """
+    sources = [Source(path, ast.parse(path.read_text("utf-8"))) for path in sorted(aio.glob("*.py"))]
+    homes = {one.name: source.module for source in sources for one in source.classes}
+    names = {name: BY_HAND.get(name, name.removeprefix("Async")) for name in homes} | BY_HAND
+    files: dict[str, str] = {}
+    for source in sources:
+        place = Place(source.path.relative_to(aio.parents[1]))
+        types = Types(names, place)
+        rules = [ClassRules(one, types, names, place) for one in source.classes if one.name not in BY_HAND]
+        if rules:
+            body = "\n\n".join(each.source() for each in rules)
+            body += ABANDON if "_abandon" in body else ""
+            what = "`, `".join(each.name for each in rules)
+            files[f"{source.module}.py"] = _file(source, f"`{what}`, for programs without an event loop.", body, homes)
+        for each in rules:
+            if each.name == "Client":
+                files["functions.py"] = _functions(source, each, homes)
+    files["__init__.py"] = _package(
+        files, {names[name]: module for name, module in homes.items() if name not in BY_HAND}
+    )
+    return {name: formatted(text) for name, text in files.items()}
+
+
+def _file(source: Source, doc: str, body: str, homes: Mapping[str, str]) -> str:
+    table = source.imports() | RUNTIME
+    defined = {one.name for one in ast.parse(body).body if isinstance(one, ast.ClassDef | ast.FunctionDef)}
+    for name, module in homes.items():
+        table[name] = f"from finetuner.aio.{module} import {name}"
+        if name not in BY_HAND:
+            table[name.removeprefix("Async")] = f"from finetuner.sync.{module} import {name.removeprefix('Async')}"
+    lines = []
+    for name in sorted(set(_free_names(ast.parse(body))) - defined):
+        if name not in table:
+            raise NoRule(f"{source.path}: no rule for the name {name!r}, which a signature uses and nothing imports")
+        lines.append(table[name])
+    head = (
+        f"# Generated by tools/sync.py from finetuner/aio/{source.path.name}. Do not edit: edit that, and run the tool."
+    )
+    return "\n".join([head, f'"""{doc}"""', "", "from __future__ import annotations", "", *lines, "", body, ""])
+
+
+def _free_names(tree: ast.Module) -> Iterator[str]:
+    bound = {each.id for each in ast.walk(tree) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
+    bound |= {each.arg for each in ast.walk(tree) if isinstance(each, ast.arg)}
+    bound |= {each.name for one in tree.body for each in ast.walk(one) if isinstance(each, Function)}
+    for each in ast.walk(tree):
+        if isinstance(each, ast.Name) and each.id not in bound and not hasattr(builtins, each.id):
+            yield each.id
+
+
+def _functions(source: Source, rules: ClassRules, homes: Mapping[str, str]) -> str:
+    parts = [DEFAULT_CLIENT]
+    for each in rules.node.body:
+        match each:
+            case ast.Assign(targets=[ast.Name(id=alias)], value=ast.Name(id=method)) if not alias.startswith("_"):
+                parts.append(f"{alias} = {method}")
+            case ast.FunctionDef() | ast.AsyncFunctionDef() if _is_function(each):
+                parts.append(_function(rules, each))
+    doc = "The methods of a `Client` that is made when it is first needed, as functions."
+    return _file(source, doc, "\n\n".join(parts), homes)
+
+
+def _is_function(node: Function) -> bool:
+    is_method = not node.decorator_list or ast.unparse(node.decorator_list[0]) == "overload"
+    return is_method and not node.name.startswith("_") and node.name != "aclose"
+
+
+def _function(rules: ClassRules, node: Function) -> str:
+    if node.decorator_list:
+        return "\n".join([*rules.head(node, "overload", ""), "    ..."])
+    args = node.args
+    passed = [each.arg for each in [*args.posonlyargs, *args.args][1:]]
+    passed += [f"*{args.vararg.arg}"] if args.vararg else []
+    passed += [f"{each.arg}={each.arg}" for each in args.kwonlyargs]
+    passed += [f"**{args.kwarg.arg}"] if args.kwarg else []
+    call = f"_client().{node.name}({', '.join(passed)})"
+    is_silent = ast.unparse(node.returns or node) == "None"
+    doc = sync_docs.literal(sync_docs.of_module(rules.doc(node)), 4)
+    return "\n".join([*rules.head(node, "", ""), f"    {doc}", f"    {call}" if is_silent else f"    return {call}"])
+
+
+def _package(files: Mapping[str, str], classes: Mapping[str, str]) -> str:
+    lines = [f"from finetuner.sync.{module} import {name}" for name, module in classes.items()]
+    functions = [one for one in ast.parse(files.get("functions.py", "")).body if isinstance(one, NAMED)]
+    names = {name for one in functions if not (name := _defined(one)).startswith("_")}
+    lines += [f"from finetuner.sync.functions import {name}" for name in names]
+    shown = ", ".join(repr(name) for name in sorted([*classes, *names]))
+    head = "# Generated by tools/sync.py from finetuner/aio/. Do not edit: edit that, and run the tool."
+    doc = '"""The sync client: generated from the async one."""'
+    return "\n".join([head, doc, "", *lines, "", f"__all__ = [{shown}]", ""])
+
+
+def _defined(node: ast.FunctionDef | ast.Assign) -> str:
+    return node.name if isinstance(node, ast.FunctionDef) else ast.unparse(node.targets[0])
+
+
+def formatted(text: str) -> str:
+    """Give source as ruff formats it, its imports sorted."""
+    for command in (["check", "--quiet", "--select", "I", "--fix"], ["format", "--quiet"]):
+        ruff = [sys.executable, "-m", "ruff", *command, "--stdin-filename", str(ROOT / "generated.py"), "-"]
+        text = subprocess.run(ruff, input=text, capture_output=True, text=True, check=True).stdout
+    return text
+
+
+def differences(made: Mapping[str, str], folder: Path) -> list[str]:
+    """Give the lines by which the files of a folder differ from those that were made."""
+    there = {path.name: path.read_text("utf-8") for path in folder.glob("*.py")}
+    lines: list[str] = []
+    for name in sorted({*made, *there}):
+        old, new = there.get(name, "").splitlines(), made.get(name, "").splitlines()
+        lines += difflib.unified_diff(old, new, f"{folder.name}/{name}", f"{folder.name}/{name} as made", lineterm="")
+    return lines
+
+
+def write(made: Mapping[str, str], folder: Path) -> None:
+    """Make the folder hold these files and no others."""
+    folder.mkdir(exist_ok=True)
+    for path in folder.glob("*.py"):
+        if path.name not in made:
+            path.unlink()
+    for name, text in made.items():
+        (folder / name).write_text(text, "utf-8")
+
+
+def main(arguments: list[str], aio: Path = AIO, sync: Path = SYNC) -> int:
+    """Write the sync SDK, or compare it with `--check`."""
+    try:
+        made = generate(aio)
+    except NoRule as error:
+        print(error, file=sys.stderr)
+        return 1
+    if "--check" not in arguments:
+        write(made, sync)
+        return 0
+    if lines := differences(made, sync):
+        print("\n".join(lines))
+        print(f"{sync} is not what tools/sync.py makes of {aio}: run it", file=sys.stderr)
+    return 1 if lines else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
