@@ -144,6 +144,15 @@ def stop_server(*, timeout_s: float = 30.0) -> bool:
     return found is not None
 
 
+def check_service_packages() -> None:
+    """Check, without importing them, that the packages of the service are installed here.
+
+    Raises:
+        MissingExtra: One is not; the message names the command that installs it.
+    """
+    _check_installed(_SERVICE_MODULES)
+
+
 def check_job_packages() -> None:
     """Check, without importing them, that the packages of training jobs are installed here.
 
@@ -287,7 +296,7 @@ def _replace_or_start(root: Path, deadline: float) -> LocalServer:
                     f"({embedded.package_version()}) does not speak: upgrade finetuner here, or stop that server "
                     "(`finetuner server stop`)"
                 )
-            _check_installed(_SERVICE_MODULES)
+            check_service_packages()
             _hand_over(found, root, deadline)
     return _start(root, deadline)
 
@@ -354,14 +363,14 @@ def _environment() -> dict[str, str]:
 def _start_error(pid: int, code: int | None, began: int) -> ServerError:
     if code is None:
         return _start_failed(f"process {pid} still starts and does not answer yet; try again", began)
+    if code == embedded.EXIT_STORAGE_FULL:
+        return _full(_root())
     for line in reversed(_log_since(began)):
         with contextlib.suppress(ValueError):
             value = json.loads(line)
             if isinstance(value, dict) and value.get("event") == "server could not start":
-                kind = {"StateCorrupt": StateCorrupt, "StorageFull": StorageFull}.get(str(value.get("kind")))
-                if kind is not None:
-                    return kind(str(value.get("error")))
-                return _start_failed(str(value.get("error")), began)
+                error = str(value.get("error"))
+                return StateCorrupt(error) if value.get("kind") == "StateCorrupt" else _start_failed(error, began)
     return _start_failed(f"it ended with exit code {code}", began)
 
 
@@ -383,17 +392,21 @@ def _check_installed(modules: tuple[str, ...]) -> None:
     missing = [name for name in modules if find_spec(name) is None]
     if missing:
         raise MissingExtra(
-            f"the embedded server needs packages that are not installed ({', '.join(missing)}): "
+            f"the service needs packages that are not installed ({', '.join(missing)}): "
             'run `pip install "finetuner[local]"`, or use another server with host='
         )
+
+
+def _full(root: Path) -> StorageFull:
+    return StorageFull(f"the disk that holds {root} is full: free some space, and try again")
 
 
 def _explained(root: Path, act: Callable[[], T]) -> T:
     try:
         return act()
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise StorageFull(f"the disk that holds {root} is full: free some space, and try again") from error
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            raise _full(root) from error
         raise StateCorrupt(
             f"the state folder {root} cannot be used ({error.strerror or error}): make it a folder that you may write "
             "to, or set FINETUNER_STATE_DIR to another one"

@@ -20,6 +20,8 @@ FILE_NAME: Final = "server.json"
 """A `ServerFile`, believed only while the lock is held."""
 LOG_NAME: Final = "server.log"
 MAX_FILE_BYTES: Final = 64 * 2**10
+EXIT_STORAGE_FULL: Final = 3
+"""Exit code of a server that found the disk full, where its log may have no room to say so."""
 
 
 class BadServerFileError(ValueError):

@@ -3,44 +3,52 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import secrets
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
+import attrs
 import structlog
 
-from finetuner.errors import FinetunerError
+from finetuner.api.embedded import EXIT_STORAGE_FULL
+from finetuner.errors import FinetunerError, StorageFull
 from finetuner.server import lifecycle
 from finetuner.server.settings import Settings, count_gpus, job_argv
 
+_CODES: Final[dict[type[FinetunerError], int]] = {lifecycle.PortTakenError: 2, StorageFull: EXIT_STORAGE_FULL}
+_log = structlog.get_logger("finetuner.server")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a server until it is to stop, and give the exit code: 0, 1 for an error, 2 for an address that is taken."""
+    """Run a server until it is to stop, and give the exit code.
+
+    0; 1 for an error; 2 for an address that is taken; 3 for a full disk, which may have no room for the log either.
+    """
+    settings = read(arguments)
     try:
-        settings = read(arguments)
         lifecycle.set_up_log(settings)
     except FinetunerError as error:
-        sys.stderr.write(f"Error: {error}\n")
-        return 1
+        return _ended(error)
     try:
-        lifecycle.run(settings)
+        lifecycle.run(attrs.evolve(settings, job_argv=job_argv()))
     except FinetunerError as error:
-        structlog.get_logger("finetuner.server").error(
-            "server could not start", kind=type(error).__name__, error=str(error)
-        )
-        if not settings.embedded:
-            sys.stderr.write(f"Error: {error}\n")
-        return 2 if isinstance(error, lifecycle.PortTakenError) else 1
+        with contextlib.suppress(OSError):  # the log may be on the disk that is full
+            _log.error("server could not start", kind=type(error).__name__, error=str(error))
+        return _ended(error)
     return 0
 
 
-def read(arguments: Sequence[str] | None) -> Settings:
-    """Make the settings of a command line.
+def _ended(error: FinetunerError) -> int:
+    with contextlib.suppress(OSError):  # an embedded server's is on the same disk
+        sys.stderr.write(f"Error: {error}\n")
+    return _CODES.get(type(error), 1)
 
-    Raises:
-        InvalidInput: A setting in the environment cannot be read.
-    """
+
+def read(arguments: Sequence[str] | None) -> Settings:
+    """Make the settings of a command line."""
     parser = argparse.ArgumentParser(prog="python -m finetuner.server", description="Run a Finetuner server.")
     parser.add_argument("--state-dir", type=Path, required=True, help="where it keeps its database, blobs and runs")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
@@ -62,7 +70,6 @@ def read(arguments: Sequence[str] | None) -> Settings:
         instance=secrets.token_hex(8),
         slots=given.slots or gpus or 1,
         gpus=gpus,
-        job_argv=job_argv(),
         idle_stop_s=given.idle_stop_s,
         ping_s=given.ping_s,
     )

@@ -27,7 +27,7 @@ from finetuner.server.presence import PRESENCE, Presence
 from finetuner.server.settings import Settings
 
 T = TypeVar("T")
-_LOCK_WAIT_S: Final = 5.0
+_LOCK_WAIT_S: Final = 2.0
 _STREAMS_END_S: Final = 5.0
 _log = structlog.get_logger("finetuner.server")
 
@@ -72,7 +72,7 @@ def explained(root: Path, act: Callable[[], T]) -> T:
     try:
         return act()
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             raise StorageFull(f"the disk that holds {root} is full: free some space, and start again") from error
         raise StateCorrupt(
             f"the state folder {root} cannot be used ({error.strerror or error}): make it a folder that the server may "

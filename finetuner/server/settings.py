@@ -36,8 +36,8 @@ class Settings:
     """The embedded server's token, new for each start; it belongs to the user `local`."""
     instance: str = ""
     """Random for each start."""
-    slots: int = attrs.field(default=1, validator=attrs.validators.ge(1))
-    """Runs at the same time."""
+    slots: int = attrs.field(default=1, validator=attrs.validators.ge(0))
+    """Runs at the same time; 0 starts none."""
     gpus: int = 0
     """Of this machine; each run on one sees that one alone."""
     job_argv: tuple[str, ...] | None = None
