@@ -14,7 +14,7 @@ PARTS = {"experiment": "default", "run": "mine", "id": "0" * 24, "name": "pairs"
 
 def path_of(route: Route, **parts: str) -> str:
     names = [name for name in PARTS if f"{{{name}}}" in route.path]
-    return route.url(**{name: {**PARTS, **parts}[name] for name in names})
+    return route.url(None, **{name: {**PARTS, **parts}[name] for name in names})
 
 
 @pytest.mark.parametrize("authorization", [None, "Bearer ", "Bearer wrong", "Basic YTpi", "wrong"])

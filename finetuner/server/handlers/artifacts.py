@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import orjson
-from aiohttp import web
+from aiohttp import ETag, web
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.typedefs import Handler
 from sqlalchemy import Row
 
@@ -46,7 +47,28 @@ async def content(request: web.Request) -> web.StreamResponse:
         "Content-Disposition": f'attachment; filename="{row.name}.zip"',
         "Cache-Control": "private, immutable, max-age=31536000",
     }
-    return web.FileResponse(request.app[keys.BLOBS].path(row.artifact_sha256), headers=headers)
+    return _Content(request.app[keys.BLOBS].path(row.artifact_sha256), headers=headers)
+
+
+class _Content(web.FileResponse):
+    """A file whose ETag is its content's; aiohttp's own is made of its time, and its If-Range takes times alone."""
+
+    @property
+    def etag(self) -> ETag | None:
+        return ETag(value=self.headers["ETag"].strip('"'))
+
+    @etag.setter
+    def etag(self, value: ETag | str | None) -> None:
+        """Keep the one that was given."""
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send the whole file to whoever has the beginning of another one."""
+        condition = request.headers.get("If-Range", self.headers["ETag"])
+        if condition != self.headers["ETag"]:
+            headers = request.headers.copy()
+            headers.popall("Range", None)
+            request = request.clone(headers=headers)
+        return await super().prepare(request)
 
 
 async def _finished(request: web.Request) -> Row[Any]:
