@@ -35,9 +35,7 @@ _IMPORTABLE: Final = [*_PLACES, *_MODULES]
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import version  # noqa: PLC0415 - reads files
-
-        value: Any = version("finetuner")
+        value: Any = import_module("finetuner.api.embedded").package_version()
     elif name in _PLACES:
         value = getattr(import_module(_PLACES[name]), name)
     elif name in _MODULES:

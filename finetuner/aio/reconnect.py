@@ -13,7 +13,7 @@ import attrs
 from finetuner.aio.answers import to_error
 from finetuner.aio.retrying import Tried, until_settled
 from finetuner.aio.transport import CONNECT_TIMEOUT_S, LOST, Request, Transport, read_answer
-from finetuner.api.retry import Done, GiveUp, NoAnswer, Reason, decide
+from finetuner.api.retry import Done, GiveUp, NoAnswer, Reason, Retry, decide
 from finetuner.errors import BadResponse, FinetunerError, ServerUnavailable
 
 IDLE_TIMEOUT_S: Final = 45.0
@@ -60,6 +60,7 @@ class Reconnecting:
         self._request = request
         self._response: aiohttp.ClientResponse | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._connected_at = position
         self._failures = 0
         self._lost_at: float | None = None
 
@@ -129,6 +130,7 @@ class Reconnecting:
             response = await self._transport.open(request, stream=True, timeout=timeout)
             if response.status == 200 and response.content_type == "text/event-stream":
                 self.connections += 1
+                self._connected_at = self.position
                 self._response = response
                 return response
             async with response:
@@ -145,6 +147,10 @@ class Reconnecting:
         return Refused(answer.status, error, answer.retry_after_s)
 
     def _decide(self, refused: Refused) -> Tried[Piece]:
+        if self.position != self._connected_at:
+            # It was cut on its way, not turned away: there is nothing to wait for.
+            self._connected_at = self.position
+            return Tried(decision=Retry(0.0, jitter=False), error=refused.error)
         now = asyncio.get_running_loop().time()
         self._failures += 1
         self._lost_at = now if self._lost_at is None else self._lost_at

@@ -76,7 +76,7 @@ async def submit(transport: Transport, wish: Submission) -> dict[str, Any]:
         check_name(wish.run_name)
     _check_choices(wish)
     callbacks = list(wish.callbacks)
-    check_callbacks(callbacks)
+    check_callbacks([_named(callback) for callback in callbacks])
     _request(wish, _config(wish, {}, callbacks), None)
     with tempfile.TemporaryDirectory(prefix="finetuner-data-", ignore_cleanup_errors=True) as folder:
         plan = _DataPlan(transport, Path(folder), wish.progress)
@@ -244,6 +244,14 @@ async def _put(transport: Transport, prepared: PreparedData, show: bool | None) 
         rows=prepared.rows,
     )
     await transport.call(Request(route="dataset_put", parts={"name": prepared.name}, body=convert.dumps(body)))
+
+
+def _named(callback: Callback) -> Callback:
+    """Give the callback as it will be sent, its data not being uploaded yet."""
+    if not isinstance(callback, Callback):
+        return callback  # type: ignore[unreachable] # refused by check_callbacks
+    fields = {field: "data" for field in callback.data_fields if getattr(callback, field) is not None}
+    return attrs.evolve(callback, **fields) if fields else callback  # type: ignore[misc] # each subclass is an attrs class
 
 
 def _placed(index: int, callback: Callback, names: Mapping[str, str]) -> Callback:

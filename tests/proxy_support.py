@@ -1,0 +1,126 @@
+"""A loopback TCP proxy that fails as told: cuts at a byte, loses answers, answers 502, makes connections wait."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import attrs
+
+BAD_GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbad"
+
+
+@attrs.frozen(kw_only=True)
+class Fault:
+    """What happens to one connection; by default nothing."""
+
+    cut_after: int | None = None
+    """Bytes of answers to let through before the connection is cut."""
+    lose_answer: bool = False
+    """Cut when the first byte of an answer is there, letting none through."""
+    is_bad_gateway: bool = False
+    """Answer 502 and never reach the server."""
+
+
+class FaultProxy:
+    """Forwards to a server; `faults` is asked what to do with each new connection."""
+
+    def __init__(self, target_url: str, faults: Callable[[], Fault] = Fault) -> None:
+        address = urlsplit(target_url)
+        assert address.hostname
+        assert address.port
+        self._target = (address.hostname, address.port)
+        self.faults = faults
+        self.connections = 0
+        self.cuts = 0
+        """Connections that were ended by a fault."""
+        self.answered_bytes = 0
+        """Bytes let through to clients."""
+        self.open = 0
+        """Connections of clients that are open now."""
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        assert self._server is not None
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        self.connections += 1
+        self.open += 1
+        try:
+            await self._serve(reader, writer, self.faults())
+        except (ConnectionError, OSError, asyncio.CancelledError):
+            pass
+        finally:
+            self.open -= 1
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: Fault) -> None:
+        if fault.is_bad_gateway:
+            self.cuts += 1
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(BAD_GATEWAY)
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+            return
+        up_reader, up_writer = await asyncio.open_connection(*self._target)
+        try:
+            await _first(self._up(reader, up_writer), self._down(up_reader, writer, fault))
+        finally:
+            up_writer.transport.abort()
+
+    async def _up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+
+    async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: Fault) -> None:
+        left = fault.cut_after
+        while data := await reader.read(65536):
+            if fault.lose_answer:
+                self.cuts += 1
+                return
+            piece = data if left is None else data[:left]
+            writer.write(piece)
+            await writer.drain()
+            self.answered_bytes += len(piece)
+            if left is not None:
+                left -= len(piece)
+                if left <= 0:
+                    self.cuts += 1
+                    with contextlib.suppress(ConnectionError):
+                        writer.close()
+                        await writer.wait_closed()
+                    return
+
+
+async def _first(*works: Coroutine[Any, Any, None]) -> None:
+    """Run both until one ends."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
