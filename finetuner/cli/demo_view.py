@@ -97,6 +97,7 @@ class View:
             else self.console,
             transient=True,
             expand=True,
+            refresh_per_second=4,
         ) as bar:
             yield Live(bar.console, bar)
 

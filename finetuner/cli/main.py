@@ -19,6 +19,9 @@ from finetuner.cli.text import note
 PROGRAM: Final = "finetuner"
 COMPLETE_VARIABLE: Final = "_FINETUNER_COMPLETE"
 
+LOG_CHARS: Final = 300
+"""The service's log has long lines; so much of one tells what went wrong."""
+
 COMMANDS: Final = {
     "demo": LazyCommand(
         where="finetuner.cli.demo:demo", short_help="Fine-tune a real model on real data, in two minutes."
@@ -121,7 +124,7 @@ def report(error: BaseException) -> int:
     if isinstance(error, FinetunerError):
         note(f"Error: {error}")
         if isinstance(error, ServerStartFailed):
-            note("\n".join(f"  {line}" for line in error.log[-5:]))
+            note("\n".join(f"  {line[:LOG_CHARS]}" for line in error.log[-5:]))
         return exit_code(error)
     more = "" if debug else " FINETUNER_DEBUG=1 shows where."
     if isinstance(error, OSError):

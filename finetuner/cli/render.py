@@ -109,12 +109,8 @@ def print_run(info: RunInfo, config: Mapping[str, Json], now: dt.datetime) -> No
     """Print all that is known of one run."""
     out = console()
     out.print(Text.assemble((shown_name(info), "bold"), "  ", (info.status, STYLES[info.status])), soft_wrap=True)
-    facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    facts.add_column(style="dim", no_wrap=True)
-    facts.add_column(overflow="fold")
     for name, value in _facts(info, now):
-        facts.add_row(f"  {name}", visible(value))
-    out.print(facts)
+        out.print(Text.assemble((f"  {name:<12}", "dim"), visible(value)), soft_wrap=True)
     if info.failure is not None:
         _print_failure(out, info)
     if info.metrics:

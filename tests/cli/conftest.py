@@ -72,6 +72,11 @@ class Shell:
         assert server is not None
         return AsyncClient(host=server.url, token=server.token)
 
+    def stop_server(self) -> None:
+        """Stop the service that a command has started."""
+        stop = "from finetuner.local import stop_server; stop_server()"
+        subprocess.run([sys.executable, "-c", stop], env=self.env, cwd=self.cwd, check=True, timeout=DEADLINE_S)
+
     async def submit(self, client: AsyncClient, name: str, **options: Any) -> AsyncRun:
         """Submit a run whose name says what its job does."""
         pairs = [("a sentence", "a name"), ("another one", "another name")]
@@ -104,10 +109,10 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     """A shell whose commands find a service of their own, with jobs that need no torch."""
     home = tmp_path_factory.mktemp("cli")
     made = Shell(env=environment(home, job=Path(__file__).parent / "job.py"), cwd=home, state=home / "state")
-    started = made("server", "start")
+    started = made("runs", "list")
     assert started.returncode == 0, started.stderr
     yield made
-    made("server", "stop")
+    made.stop_server()
 
 
 def environment(home: Path, job: Path | None = None) -> dict[str, str]:
@@ -115,4 +120,5 @@ def environment(home: Path, job: Path | None = None) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("FINETUNER_", "COLUMNS"))}
     folders = {f"FINETUNER_{name.upper()}_DIR": str(home / name) for name in ("state", "config", "cache")}
     own_job = {"FINETUNER_JOB_ARGV": json.dumps([sys.executable, str(job), "{run_dir}"])} if job else {}
-    return {**kept, **folders, **own_job, "PYTHONPATH": str(ROOT)}
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return {**kept, **folders, **own_job, "PYTHONPATH": path}

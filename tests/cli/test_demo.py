@@ -46,7 +46,7 @@ def test_it_leads_from_data_to_answers_and_its_script_does_the_same(tmp_path: Pa
         assert script.returncode == 0, script.stderr
         assert re.search(r"^the malware deletes .* -> \w", script.stdout, re.MULTILINE)
     finally:
-        shell("server", "stop")
+        shell.stop_server()
 
 
 @pytest.mark.anyio
