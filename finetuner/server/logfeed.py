@@ -151,6 +151,10 @@ class LogFeeds:
     def __len__(self) -> int:
         return len(self._feeds)
 
+    def users(self, run_id: str) -> int:
+        """Give how many streams follow a run."""
+        return self._feeds[run_id][0].users if run_id in self._feeds else 0
+
     @contextlib.asynccontextmanager
     async def follow(self, run_id: str, run_dir: Path) -> AsyncIterator[LogFeed]:
         """Give the feed of a run, shared with all who follow it; the last one to leave ends its polling."""
