@@ -1,0 +1,99 @@
+"""Turn a data set's rows into the columns that the trainer and the losses take."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+
+import attrs
+
+from finetuner.api.catalog import RANKING_LOSS
+from finetuner.data import DataSet
+from finetuner.errors import InvalidInput
+
+
+@attrs.frozen(kw_only=True)
+class Examples:
+    """Training examples: texts by column, and beside each text an id.
+
+    For a ranking loss the ids tell equal texts apart from different ones; for a metric loss they are the classes.
+    """
+
+    columns: dict[str, list[str]]
+    """`anchor`, `positive`, `negative`, or `text`: one text a row."""
+    ids: list[list[int]]
+    """One list a row, with one id a column."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def make_examples(data: DataSet, loss: str, seed: int) -> Examples:
+    """Give the examples that a loss trains on.
+
+    Args:
+        data: The training data.
+        loss: Name of the loss.
+        seed: Decides which items of a class are paired, where a ranking loss gets labelled items.
+
+    Raises:
+        InvalidInput: The loss cannot be trained on such data.
+    """
+    if data.kind == "texts":
+        raise InvalidInput(
+            "a single column of texts cannot be trained on; give pairs, labelled texts (CSVOptions(is_labeled=True)) "
+            "or triplets"
+        )
+    if loss == RANKING_LOSS:
+        return _paired_by_label(data, seed) if data.kind == "labelled" else _with_text_ids(data)
+    return _labelled(data) if data.kind == "labelled" else _with_classes(data)
+
+
+def _with_text_ids(data: DataSet) -> Examples:
+    ids: dict[str, int] = {}
+    return Examples(
+        columns={name: data.column(index) for index, name in enumerate(data.columns)},
+        ids=[[ids.setdefault(text, len(ids)) for text in row] for row in data.rows],
+    )
+
+
+def _with_classes(data: DataSet) -> Examples:
+    """Give both texts of a pair the class of the second; a negative has the class of its own text."""
+    ids: dict[str, int] = {}
+    rows = [[ids.setdefault(text, len(ids)) for text in row[1:]] for row in data.rows]
+    return Examples(
+        columns={name: data.column(index) for index, name in enumerate(data.columns)},
+        ids=[[row[0], *row] for row in rows],
+    )
+
+
+def _labelled(data: DataSet) -> Examples:
+    ids: dict[str, int] = {}
+    examples = Examples(
+        columns={"text": data.column(0)}, ids=[[ids.setdefault(label, len(ids))] for label in data.column(1)]
+    )
+    if len(ids) < 2 or len(ids) == len(examples):
+        raise InvalidInput(
+            f"labelled data needs two labels and two texts of the same label at least; this has {len(examples)} texts "
+            f"with {len(ids)} labels"
+        )
+    return examples
+
+
+def _paired_by_label(data: DataSet, seed: int) -> Examples:
+    """Pair each text with another one of its label; the label's id keeps others of it from being negatives."""
+    texts = data.column(0)
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, label in enumerate(data.column(1)):
+        members[label].append(index)
+    draw = random.Random(seed)  # noqa: S311 - reproducible, not secret
+    anchors, positives, ids = [], [], []
+    for number, indices in enumerate(members.values()):
+        draw.shuffle(indices)
+        for position, index in enumerate(indices if len(indices) > 1 else []):
+            anchors.append(texts[index])
+            positives.append(texts[indices[position - 1]])
+            ids.append([number, number])
+    if len({row[0] for row in ids}) < 2:
+        raise InvalidInput("labelled data needs two labels with two texts each at least")
+    return Examples(columns={"anchor": anchors, "positive": positives}, ids=ids)

@@ -1,0 +1,37 @@
+"""Say why a run failed: what kind of error it was, and what to do about it."""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from typing import Final
+
+import torch
+
+from finetuner.errors import Failure, FinetunerError
+from finetuner.job.worker.training import LossNotFiniteError
+
+_MEMORY_HINT: Final = "use a smaller batch_size, or a smaller max_seq_length in model_options"
+_MEMORY_WORDS: Final = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def describe(error: BaseException) -> Failure:
+    """Give a failure as data; the traceback only where the message alone does not explain it."""
+    name, message = type(error).__name__, str(error).strip() or "no message"
+    if is_out_of_memory(error):
+        return Failure(type="OutOfMemory", message=message.splitlines()[0], hint=_MEMORY_HINT)
+    if isinstance(error, LossNotFiniteError):
+        hint = "use a smaller learning_rate, or another loss; look for odd texts in the training data"
+        return Failure(type="LossNotFinite", message=message, hint=hint)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return Failure(type="StorageFull", message=message, hint="make room on the disk of the machine that trains")
+    if isinstance(error, FinetunerError):
+        return Failure(type=name, message=message)
+    return Failure(type=name, message=message, traceback="".join(traceback.format_exception(error)))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on the device or on the machine; torch says the latter with a bare RuntimeError."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _MEMORY_WORDS)

@@ -1,0 +1,69 @@
+"""`spec.json`: what the server asks the worker to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import attrs
+import orjson
+
+from finetuner.api.config import TrainingConfig
+from finetuner.api.convert import read
+from finetuner.data import DataSet
+from finetuner.data import read as read_data
+from finetuner.errors import DataNotFound, InvalidInput
+
+SCHEMA: Final = 1
+
+
+@attrs.frozen(kw_only=True)
+class Spec:
+    """One training run."""
+
+    run_id: str
+    run_name: str
+    experiment_name: str
+    config: TrainingConfig
+    raw_config: dict[str, Any]
+    """The config as it came, for the artifact's manifest."""
+    data: dict[str, Path]
+    """Files of the data sets by their names."""
+    model_path: Path | None = None
+    """The artifact to go on from, instead of a model by name."""
+    device: Literal["cpu", "cuda"] = "cuda"
+
+    @classmethod
+    def load(cls, run_dir: Path) -> Spec:
+        """Read a run directory's `spec.json`.
+
+        Raises:
+            InvalidInput: It is of another schema, or its config is refused.
+        """
+        raw: dict[str, Any] = orjson.loads((run_dir / "spec.json").read_bytes())
+        if raw.get("schema") != SCHEMA or raw.get("task", "training") != "training":
+            raise InvalidInput(
+                f"this worker reads spec.json of schema {SCHEMA} for training, not {raw.get('schema')!r} for "
+                f"{raw.get('task')!r}; install the server's version of finetuner for its jobs"
+            )
+        return cls(
+            run_id=raw["run_id"],
+            run_name=raw["run_name"],
+            experiment_name=raw["experiment_name"],
+            config=read(raw["config"], TrainingConfig, "$.config"),
+            raw_config=raw["config"],
+            data={name: Path(path) for name, path in raw["data"].items()},
+            model_path=Path(raw["model_path"]) if raw.get("model_path") else None,
+            device=raw.get("device") or "cuda",
+        )
+
+    def data_set(self, name: str) -> DataSet:
+        """Read a data set by its name.
+
+        Raises:
+            DataNotFound: The server gave no file for it.
+        """
+        path = self.data.get(name)
+        if path is None or not path.is_file():
+            raise DataNotFound(f"the server gave no file for the data set {name!r}")
+        return read_data(path)

@@ -1,0 +1,204 @@
+"""Train with sentence-transformers' own trainer."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import torch
+from datasets import Dataset
+from sentence_transformers import (
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
+from transformers import PrinterCallback, TrainerCallback
+
+from finetuner.api.catalog import RANKING_LOSS
+from finetuner.api.config import DataConfig, HyperParameters
+from finetuner.data import DataSet
+from finetuner.errors import FinetunerError
+from finetuner.job.worker.examples import Examples, make_examples
+from finetuner.job.worker.losses import make_loss
+from finetuner.job.worker.optimizers import make_optimizer
+from finetuner.job.worker.report import Report
+from finetuner.job.worker.samplers import ClassBatchSampler
+
+_LOG_LINES: Final = 20
+"""How many lines about steps a run writes, about."""
+_LOG_PAUSE_S: Final = 15.0
+"""The longest time without one, where steps come."""
+
+AfterStep = Callable[[int], None]
+"""Called after each step with its number."""
+
+
+class LossNotFiniteError(FinetunerError):
+    """The loss became infinite or is no number."""
+
+
+@attrs.frozen(kw_only=True)
+class Trained:
+    """What a training did."""
+
+    steps: int
+    examples: int
+    seconds: float
+    last_loss: float
+
+
+class Trainer(SentenceTransformerTrainer):
+    """The library's trainer, with our batches, and a check of each loss."""
+
+    def __init__(self, *, classes: list[int] | None, items_per_class: int, **options: Any) -> None:
+        self.classes = classes
+        self.items_per_class = items_per_class
+        self.last_loss = math.nan
+        super().__init__(**options)
+
+    def get_batch_sampler(self, *args: Any, **options: Any) -> Any:
+        """Give the sampler of batches: by class where the run asks for it."""
+        if self.classes is None:
+            return super().get_batch_sampler(*args, **options)
+        return ClassBatchSampler(*args, classes=self.classes, items_per_class=self.items_per_class, **options)
+
+    def compute_loss(self, *args: Any, **options: Any) -> Any:
+        """Give the loss of a batch.
+
+        Raises:
+            LossNotFiniteError: It is infinite or no number.
+        """
+        value = super().compute_loss(*args, **options)
+        self.last_loss = float((value[0] if isinstance(value, tuple) else value).detach())
+        if not math.isfinite(self.last_loss):
+            raise LossNotFiniteError(f"the loss became {self.last_loss} in step {self.state.global_step + 1}")
+        return value
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """Leave the model card out: it would ask the hub about the data."""
+
+
+class StepReport(TrainerCallback):
+    """Tell the progress after each step."""
+
+    def __init__(self, report: Report, batch_size: int, after_step: AfterStep | None) -> None:
+        self.trainer: Trainer | None = None
+        self._report = report
+        self._batch_size = batch_size
+        self._after_step = after_step
+        self._started_at = self._logged_at = time.monotonic()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - the library's signature
+        """Tell that training begins."""
+        self._started_at = self._logged_at = time.monotonic()
+        self._report.progress(phase="training", epoch=0.0, epochs=state.num_train_epochs, step=0, steps=state.max_steps)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - the library's signature
+        """Tell the step, the loss, the speed and the time left."""
+        step, steps, now = state.global_step, state.max_steps, time.monotonic()
+        elapsed_s = max(now - self._started_at, 1e-9)
+        loss = self.trainer.last_loss if self.trainer else math.nan
+        examples_per_s = step * self._batch_size / elapsed_s
+        left_s = elapsed_s / step * (steps - step)
+        self._report.progress(
+            phase="training",
+            epoch=round(float(state.epoch or 0), 4),
+            epochs=state.num_train_epochs,
+            step=step,
+            steps=steps,
+            loss=loss,
+            examples_per_s=round(examples_per_s, 2),
+            left_s=round(left_s, 2),
+            is_last=step == steps,
+        )
+        every = max(1, math.ceil(steps / _LOG_LINES))
+        if step in {1, steps} or step % every == 0 or now - self._logged_at > _LOG_PAUSE_S:
+            self._logged_at = now
+            self._report.say(
+                f"step {step}/{steps} · epoch {float(state.epoch or 0):.2f}/{state.num_train_epochs} · "
+                f"loss {loss:.4f} · {examples_per_s:.1f} examples/s · {left_s:.0f} s left"
+            )
+        if self._after_step is not None:
+            self._after_step(step)
+
+
+def train(
+    model: SentenceTransformer,
+    data: DataSet,
+    config: HyperParameters,
+    data_config: DataConfig,
+    *,
+    report: Report,
+    work_dir: Path,
+    after_step: AfterStep | None = None,
+) -> Trained:
+    """Train a model in place.
+
+    Args:
+        model: On the device to train on.
+        data: The training data.
+        config: Loss, optimizer, epochs and so on.
+        data_config: Sampler and items per class.
+        report: Where the progress is told.
+        work_dir: A folder for the trainer's own files.
+        after_step: Called after each optimizer step.
+
+    Raises:
+        InvalidInput: Loss, miner, optimizer and data do not go together.
+        LossNotFiniteError: The loss became infinite or no number.
+    """
+    examples = make_examples(data, config.loss, config.seed)
+    loss = make_loss(model, config.loss, config.loss_options, config.miner, config.miner_options)
+    by_class = data_config.sampler == "class" or (
+        data_config.sampler == "auto" and data.kind == "labelled" and config.loss != RANKING_LOSS
+    )
+    optimizer = make_optimizer(loss.parameters(), config.optimizer, config.optimizer_options, config.learning_rate)
+    steps = StepReport(report, config.batch_size, after_step)
+    trainer = Trainer(
+        classes=[row[-1] for row in examples.ids] if by_class else None,
+        items_per_class=data_config.num_items_per_class,
+        model=model,
+        args=_arguments(model, config, work_dir),
+        train_dataset=_dataset(examples),
+        loss=loss,
+        optimizers=(optimizer, None),
+        callbacks=[steps],
+    )
+    trainer.remove_callback(PrinterCallback)
+    steps.trainer = trainer
+    started_at = time.monotonic()
+    trainer.train()
+    return Trained(
+        steps=trainer.state.global_step,
+        examples=len(examples),
+        seconds=time.monotonic() - started_at,
+        last_loss=trainer.last_loss,
+    )
+
+
+def _dataset(examples: Examples) -> Dataset:
+    return Dataset.from_dict({**examples.columns, "label": examples.ids})
+
+
+def _arguments(
+    model: SentenceTransformer, config: HyperParameters, work_dir: Path
+) -> SentenceTransformerTrainingArguments:
+    return SentenceTransformerTrainingArguments(
+        output_dir=str(work_dir),
+        num_train_epochs=config.epochs,
+        per_device_train_batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="constant",
+        seed=config.seed,
+        data_seed=config.seed,
+        use_cpu=torch.device(model.device).type == "cpu",
+        save_strategy="no",
+        logging_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+    )

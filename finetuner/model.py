@@ -1,0 +1,312 @@
+"""Load a tuned model and encode texts with it.
+
+torch is imported when a model is loaded, never before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import os
+import shutil
+import stat
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import orjson
+import platformdirs
+
+from finetuner.api.models import ModelChoice, model_names, resolve
+from finetuner.errors import ArtifactCorrupt, InvalidInput, MissingExtra, NotFound
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+MANIFEST: Final = "manifest.json"
+ARTIFACT_FORMAT: Final = "finetuner-artifact/1"
+_HUB_FILES: Final = ("*.json", "*.txt", "*.model", "*.safetensors")
+"""What a model's folder needs; weights in pickle are never fetched."""
+_CHUNK_BYTES: Final = 1 << 20
+
+Floats = npt.NDArray[np.float32]
+
+
+@attrs.frozen(kw_only=True, repr=False, eq=False)
+class EmbeddingModel:
+    """A model that turns texts into vectors."""
+
+    name: str
+    """Where it came from: a name or a path."""
+    dim: int
+    """Length of its vectors."""
+    batch_size: int = 32
+    backend: SentenceTransformer
+    """The sentence-transformers model itself."""
+
+    def encode(self, texts: Sequence[str], batch_size: int | None = None) -> Floats:
+        """Encode texts.
+
+        Args:
+            texts: n texts.
+            batch_size: Texts at a time; by default the model's own.
+
+        Returns:
+            An array of shape (n, dim), float32; row i belongs to text i.
+
+        Raises:
+            InvalidInput: `texts` is one text, or holds something else than texts.
+        """
+        if isinstance(texts, str):
+            raise InvalidInput("encode takes a list of texts; for one text give ['...']")
+        values: list[Any] = list(texts)
+        wrong = next((index for index, text in enumerate(values) if not isinstance(text, str)), None)
+        if wrong is not None:
+            raise InvalidInput(f"encode takes texts; item {wrong} is of type {type(values[wrong]).__name__}")
+        if not values:
+            return np.zeros((0, self.dim), dtype=np.float32)
+        vectors = self.backend.encode(
+            values, batch_size=batch_size or self.batch_size, convert_to_numpy=True, show_progress_bar=False
+        )
+        return np.asarray(vectors, dtype=np.float32)
+
+    def __repr__(self) -> str:
+        return f"EmbeddingModel({self.name!r}, dim={self.dim}, device='{self.backend.device}')"
+
+
+def load_model(
+    source: str | Path, device: str | None = None, batch_size: int = 32, *, cache_dir: Path | None = None
+) -> EmbeddingModel:
+    """Load a model to encode with.
+
+    Args:
+        source: An artifact's zip, a model's folder, or a name (`all-minilm-l6-v2`, `org/name`).
+        device: `cpu`, `cuda`, ...; by default the best there is.
+        batch_size: Texts to encode at a time.
+        cache_dir: Where zips are unpacked, by their sha256; by default the user's cache folder.
+
+    Raises:
+        ArtifactCorrupt: The zip is damaged, or is none of Finetuner's.
+        NotFound: There is no such file or folder, or the model cannot be fetched; the message says where it looked.
+        MissingExtra: torch or sentence-transformers is not installed.
+    """
+    path = Path(source).expanduser()
+    folder = unpack(path, cache_dir or default_cache_dir()) if path.is_file() else find_model(str(source))
+    backend = open_folder(folder, device)
+    dim = backend.get_embedding_dimension()
+    return EmbeddingModel(name=str(source), dim=int(dim or 0), batch_size=batch_size, backend=backend)
+
+
+def encode(model: EmbeddingModel, data: Sequence[str], batch_size: int = 32) -> Floats:
+    """Encode texts with a model: an array of shape (n, dim), float32.
+
+    Raises:
+        InvalidInput: `data` is not a list of texts.
+    """
+    return model.encode(data, batch_size)
+
+
+def cos_sim(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
+    """Give the cosine of the angle between two vectors; 0.0 where one of them has no length.
+
+    Raises:
+        InvalidInput: They are not vectors of the same length.
+
+    Example:
+        >>> cos_sim([1.0, 0.0], [1.0, 0.0])
+        1.0
+    """
+    first, second = (np.asarray(one, dtype=np.float64).squeeze() for one in (a, b))
+    if first.ndim != 1 or first.shape != second.shape:
+        raise InvalidInput(f"cos_sim takes two vectors of the same length, not shapes {first.shape} and {second.shape}")
+    lengths = float(np.linalg.norm(first) * np.linalg.norm(second))
+    return float(first @ second) / lengths if lengths else 0.0
+
+
+def default_cache_dir() -> Path:
+    """Give the folder for what can be fetched again: `FINETUNER_CACHE_DIR`, or the user's cache folder."""
+    given = os.environ.get("FINETUNER_CACHE_DIR")
+    return Path(given) if given else platformdirs.user_cache_path("finetuner", appauthor=False)
+
+
+def open_folder(folder: Path, device: str | None = None) -> SentenceTransformer:
+    """Load a model's folder with sentence-transformers.
+
+    Raises:
+        MissingExtra: torch or sentence-transformers is not installed.
+        NotFound: The folder holds no model.
+    """
+    try:
+        from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - takes seconds
+    except ImportError as error:
+        raise MissingExtra(
+            f'loading a model needs torch and sentence-transformers ({error}): pip install "finetuner[local]"'
+        ) from error
+    if not any((folder / name).is_file() for name in ("modules.json", "config.json")):
+        raise NotFound(f"{folder} holds no model: neither modules.json nor config.json is in it")
+    with _no_progress_bar():
+        return SentenceTransformer(
+            str(folder), device=device, local_files_only=True, model_kwargs={"use_safetensors": True}
+        )
+
+
+@contextlib.contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    logging: Any = importlib.import_module("transformers.utils.logging")
+
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()
+
+
+def find_model(name: str) -> Path:
+    """Find the folder of a model by its name, fetching it from the hub where it is nowhere else.
+
+    Args:
+        name: As `finetuner.api.models.resolve` takes it.
+
+    Raises:
+        InvalidInput: It cannot be a model's name.
+        NotFound: It is nowhere; the message says where it was looked for.
+        MissingExtra: The hub's library is not installed.
+    """
+    choice = resolve(name)
+    looked: list[str] = []
+    if name not in model_names():
+        folder = Path(choice.folder or name).expanduser()
+        if folder.is_dir():
+            return folder
+        looked.append(f"folder {folder.absolute()} (there is none)")
+    found = _in_package(choice, looked) or (_on_hub(choice.hub_id, looked) if choice.hub_id else None)
+    if found is None:
+        raise NotFound(f"model {name!r} cannot be loaded. Looked in: {'; '.join(looked)}")
+    return found
+
+
+def _in_package(choice: ModelChoice, looked: list[str]) -> Path | None:
+    if choice.package is None:
+        return None
+    try:
+        path = Path(importlib.import_module(choice.package).get_model_path())
+    except ImportError:
+        looked.append(f"package {choice.package.replace('_', '-')} (not installed)")
+        return None
+    if path.is_dir():
+        return path
+    looked.append(f"package {choice.package.replace('_', '-')} ({path} is missing)")
+    return None
+
+
+def _on_hub(hub_id: str, looked: list[str]) -> Path | None:
+    os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "10")
+    os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "20")
+    try:
+        from huggingface_hub import constants, snapshot_download  # noqa: PLC0415 - part of the extra
+    except ImportError as error:
+        raise MissingExtra(
+            f'fetching a model needs the hub\'s library: pip install "finetuner[local]" ({error})'
+        ) from (error)
+    for place, is_local in ((f"hub cache {constants.HF_HUB_CACHE}", True), (f"{constants.ENDPOINT}/{hub_id}", False)):
+        try:
+            return Path(snapshot_download(hub_id, allow_patterns=list(_HUB_FILES), local_files_only=is_local))
+        except Exception as error:  # noqa: BLE001 - the library raises its HTTP client's errors too; all mean "not there"
+            looked.append(f"{place} ({'not there' if is_local else _first_line(error)})")
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+
+
+def unpack(artifact: Path, cache_dir: Path) -> Path:
+    """Unpack an artifact's zip into the cache, checking every file against its manifest; once for each content.
+
+    Raises:
+        ArtifactCorrupt: A file is missing, too many, damaged, or would land outside of the folder.
+    """
+    digest = hashlib.sha256()
+    with artifact.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    target = cache_dir / "models" / digest.hexdigest()
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(dir=target.parent, prefix=".part-"))
+    try:
+        _extract(artifact, part)
+        with contextlib.suppress(OSError):  # another process was first, with the same content
+            part.replace(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    if not target.is_dir():
+        raise ArtifactCorrupt(f"{artifact} could not be unpacked into {target}")
+    return target
+
+
+def _extract(artifact: Path, folder: Path) -> None:
+    try:
+        with zipfile.ZipFile(artifact) as archive:
+            entries = {entry.filename: entry for entry in archive.infolist()}
+            if MANIFEST not in entries:
+                raise ArtifactCorrupt(f"{artifact} is no artifact of Finetuner: {MANIFEST} is not in it")
+            files = _manifest_files(archive.read(MANIFEST), artifact)
+            for name, entry in entries.items():
+                _check_entry(artifact, entry)
+                if name != MANIFEST and name not in files:
+                    raise ArtifactCorrupt(f"{artifact}: {name!r} is not in its manifest")
+            missing = sorted(set(files) - set(entries))
+            if missing:
+                raise ArtifactCorrupt(f"{artifact}: {missing[0]!r} is in its manifest and not in the zip")
+            for name, entry in entries.items():
+                sha256 = _extract_one(archive, entry, folder / name)
+                if name != MANIFEST and sha256 != files[name]:
+                    raise ArtifactCorrupt(f"{artifact}: {name!r} is damaged: its sha256 is not the manifest's")
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error) as error:
+        raise ArtifactCorrupt(f"{artifact} is not a whole zip: {error}") from error
+
+
+def _manifest_files(content: bytes, artifact: Path) -> dict[str, str]:
+    try:
+        manifest: dict[str, Any] = orjson.loads(content)
+        if manifest["format"] != ARTIFACT_FORMAT:
+            raise ArtifactCorrupt(
+                f"{artifact}: its format {manifest['format']!r} is not known; a newer version reads it"
+            )
+        return {name: entry["sha256"] for name, entry in manifest["files"].items()}
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactCorrupt(f"{artifact}: its manifest cannot be read: {error}") from error
+
+
+def _check_entry(artifact: Path, entry: zipfile.ZipInfo) -> None:
+    path = PurePosixPath(entry.filename)
+    is_plain = bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+    is_link = stat.S_ISLNK(entry.external_attr >> 16)
+    if not is_plain or is_link or "\\" in entry.filename or ":" in path.parts[0] or entry.is_dir():
+        raise ArtifactCorrupt(f"{artifact}: the entry {entry.filename!r} would not land inside of the folder")
+
+
+def _extract_one(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> str:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    with archive.open(entry) as source, target.open("xb") as file:
+        while chunk := source.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()
