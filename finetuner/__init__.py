@@ -9,15 +9,16 @@ from importlib import import_module
 from typing import Any, Final
 
 _SYNC: Final = (
-    "Client Experiment LogStream Run RunIterator Watch build_model create_experiment create_run create_training_run "
-    "delete_experiment delete_experiments delete_run delete_runs describe_models encode fit get_experiment get_model "
-    "get_run get_run_by_id get_token iter_runs list_callbacks list_datasets list_experiments list_model_options "
-    "list_models list_runs login wait_all as_completed watch"
+    "Client Completed Experiment LogStream Run RunIterator Watch as_completed build_model close create_experiment "
+    "create_run create_training_run delete_experiment delete_experiments delete_run delete_runs describe_models "
+    "encode fit get_experiment get_model get_run get_run_by_id get_token iter_runs list_callbacks list_datasets "
+    "list_experiments list_model_options list_models list_runs login wait_all watch"
 ).split()
 _MODULES: Final = "aio api callback cli data errors experiment local model portal run sync".split()
 _PLACES: Final = {
     **dict.fromkeys(_SYNC, "finetuner.sync"),
     "AsyncClient": "finetuner.aio.client",
+    "AsyncCompleted": "finetuner.aio.watch",
     "AsyncExperiment": "finetuner.aio.experiment",
     "AsyncLogStream": "finetuner.aio.logstream",
     "AsyncRun": "finetuner.aio.run",
@@ -25,6 +26,9 @@ _PLACES: Final = {
     "AsyncWatch": "finetuner.aio.watch",
     "CSVOptions": "finetuner.data",
     "EmbeddingModel": "finetuner.model",
+    "Change": "finetuner.api.types",
+    "DatasetInfo": "finetuner.api.types",
+    "Failure": "finetuner.errors",
     "FinetunerError": "finetuner.errors",
     "RunInfo": "finetuner.api.types",
     "RunStatus": "finetuner.api.types",

@@ -14,7 +14,7 @@ from finetuner.aio.answers import to_error
 from finetuner.aio.retrying import Tried, until_settled
 from finetuner.aio.transport import CONNECT_TIMEOUT_S, LOST, Request, Transport, read_answer
 from finetuner.api.retry import Done, GiveUp, NoAnswer, Reason, Retry, decide
-from finetuner.errors import BadResponse, FinetunerError, ServerUnavailable
+from finetuner.errors import BadResponse, FinetunerError, ServerStartFailed, ServerUnavailable
 
 IDLE_TIMEOUT_S: Final = 45.0
 """Three pings of the server: longer silence means that it, or the way to it, is gone."""
@@ -114,6 +114,11 @@ class Reconnecting:
                 self._failures, self._lost_at = 0, None
                 return Tried(decision=Done(), value=Piece(self.connections, data))
             refused = Refused(NoAnswer.CONNECTION, self._transport.unavailable("the stream was cut", request))
+        except ServerStartFailed as error:
+            # One that was there may come back, such as when it was killed while it started.
+            if not self.connections:
+                raise
+            refused = Refused(NoAnswer.CONNECTION, error)
         except LOST as error:
             self.drop()
             if self._closed():

@@ -1,0 +1,121 @@
+"""Tokens: one a host, read by the owner alone, never sent elsewhere."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from finetuner import errors
+from finetuner.aio import credentials
+from finetuner.aio.client import AsyncClient
+from finetuner.aio.endpoint import Endpoint
+from tests.aio.conftest import Home, Submit
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FINETUNER_CONFIG_DIR", str(tmp_path / "config"))
+    for name in ("FINETUNER_HOST", "FINETUNER_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "config" / "credentials.json"
+
+
+@pytest.mark.parametrize(
+    ("given", "normal"),
+    [
+        ("http://Machine:8421/", "http://machine:8421"),
+        ("machine:8421", "http://machine:8421"),
+        ("https://a.example/prefix/", "https://a.example/prefix"),
+        (" http://[::1]:80 ", "http://[::1]:80"),
+    ],
+)
+def test_a_host_has_one_form(given: str, normal: str) -> None:
+    assert credentials.normal_host(given) == normal
+
+
+@pytest.mark.parametrize("given", ["", " ", "ftp://a", "http://", "http://a:x", "http://a b", "http://u:p@a", "a?b=c"])
+def test_what_is_no_host_is_refused(given: str) -> None:
+    with pytest.raises(errors.InvalidInput, match="host must be"):
+        AsyncClient(given)
+
+
+def test_tokens_are_kept_one_a_host_for_the_owner_alone(config: Path) -> None:
+    credentials.keep("http://a:1", "one")
+    credentials.keep("http://b:2", "two")
+    assert credentials.token_for("http://a:1") == "one"
+    assert credentials.token_for("http://b:2") == "two"
+    assert credentials.token_for("http://c:3") is None
+    assert stat.S_IMODE(config.stat().st_mode) == 0o600
+    assert json.loads(config.read_bytes())["http://a:1"] == {"token": "one"}
+
+
+def test_the_environment_wins_for_its_own_host_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    credentials.keep("http://a:1", "kept")
+    monkeypatch.setenv("FINETUNER_TOKEN", "from-env")
+    assert credentials.token_for("http://a:1") == "from-env"
+    monkeypatch.setenv("FINETUNER_HOST", "b:2")
+    assert credentials.token_for("http://a:1") == "kept"
+    assert credentials.token_for("http://b:2") == "from-env"
+    assert not Endpoint(None, None).is_embedded
+
+
+def test_a_damaged_file_is_told_and_left(config: Path) -> None:
+    config.parent.mkdir(parents=True)
+    config.write_text("{", encoding="utf-8")
+    with pytest.raises(errors.InvalidInput, match="log in again"):
+        credentials.token_for("http://a:1")
+    assert config.read_text(encoding="utf-8") == "{"
+
+
+async def test_a_redirect_never_carries_the_token_along() -> None:
+    seen: list[str] = []
+
+    async def elsewhere(request: web.Request) -> web.Response:
+        seen.append(str(request.rel_url))
+        raise web.HTTPTemporaryRedirect("/elsewhere")
+
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", elsewhere)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    async with AsyncClient(f"http://{host}:{port}", "secret") as client:
+        with pytest.raises(errors.BadResponse, match="redirect to /elsewhere"):
+            await client.list_runs()
+        with pytest.raises(errors.BadResponse):
+            await anext(client.watch())
+    await runner.cleanup()
+    assert not any("elsewhere" in url for url in seen)
+
+
+async def test_a_server_that_wants_a_token_says_so(client: AsyncClient, home: Home) -> None:
+    await client.list_runs()
+    async with AsyncClient(client.host) as other:
+        with pytest.raises(errors.NotLoggedIn, match="login"):
+            await other.list_runs()
+        with pytest.raises(errors.NotLoggedIn, match="login"):
+            await other.login(interactive=False)
+        with pytest.raises(errors.NotLoggedIn):
+            await other.login(token="wrong")
+        assert credentials.token_for(client.host) is None
+        await other.login(token=await client.get_token())
+        await other.list_runs()
+    async with AsyncClient(client.host) as later:
+        await later.login(interactive=False)
+        await later.list_runs()
+
+
+async def test_the_embedded_server_is_found_again_after_it_was_killed(submit: Submit, home: Home) -> None:
+    run = await submit(lines=1)
+    await run.wait(30)
+    home.kill_server()
+    assert (await run.refresh()).info.status == "FINISHED"
+    assert await run.metrics() == {}
