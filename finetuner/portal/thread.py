@@ -123,6 +123,7 @@ class Job:
         self.task: asyncio.Task[None] | None = None
         self.has_begun = False
         self.is_cancelled = False
+        self.is_over = False
         self.error: BaseException | None = None
 
     @abstractmethod
@@ -154,7 +155,11 @@ class Job:
             self.error = error
         finally:
             self.host.jobs.discard(self)
-            self.inbox.put(DONE)
+            self._finish()
+
+    def _finish(self) -> None:
+        self.is_over = True
+        self.inbox.put(DONE)
 
     def cancel(self) -> bool:
         """Cancel it from any thread, and say whether there is a loop to do it; never waits."""
@@ -165,7 +170,7 @@ class Job:
         """Cancel it; on the loop."""
         self.is_cancelled = True
         if self.task is None:
-            self.inbox.put(DONE)
+            self._finish()
         elif self.has_begun:
             self.task.cancel()
 
@@ -184,10 +189,10 @@ class Job:
     def settle(self) -> None:
         """Cancel it and wait until it has cleaned up, at most `CLEANUP_S`; a second Ctrl-C ends this wait too."""
         slices = int(CLEANUP_S / SLICE_S) if self.cancel() else 0
-        while slices and self.host.thread.is_alive():
+        # Its last message may have been taken out before the interrupt came: only `is_over` can be relied on.
+        while slices and not self.is_over and self.host.thread.is_alive():
             try:
-                if self.inbox.get(timeout=SLICE_S) is DONE:
-                    return
+                self.inbox.get(timeout=SLICE_S)
             except Empty:
                 slices -= 1
 

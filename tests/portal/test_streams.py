@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import threading
+from collections.abc import AsyncGenerator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from finetuner.errors import InvalidInput
+from finetuner.portal import Stream, portal
+from finetuner.portal.streams import AHEAD
+
+WAIT_S = 30
+
+
+class Source:
+    """Counts for ever, and says when it was closed."""
+
+    def __init__(self) -> None:
+        self.given = 0
+        self.closed = threading.Event()
+
+    async def numbers(self) -> AsyncGenerator[int, None]:
+        try:
+            for number in itertools.count():
+                self.given = number
+                yield number
+                if number % 7 == 6:
+                    await asyncio.sleep(0)
+        finally:
+            await asyncio.sleep(0)
+            self.closed.set()
+
+
+class Offsets:
+    """A source that hands over batches, and moves on when its reader takes an item."""
+
+    def __init__(self, batches: list[list[int]]) -> None:
+        self.batches = batches
+        self.offset = 0
+        self.is_closed = False
+
+    def __aiter__(self) -> Offsets:
+        return self
+
+    async def __anext__(self) -> int:
+        raise AssertionError("read in batches")
+
+    async def _batch(self) -> list[int]:
+        await asyncio.sleep(0)
+        return self.batches.pop(0) if self.batches else []
+
+    def _give(self, entry: int) -> int:
+        self.offset += 1
+        return entry
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+
+
+async def up_to(number: int) -> AsyncGenerator[int, None]:
+    for each in range(number):
+        yield each
+
+
+@settings(max_examples=20)
+@given(st.lists(st.lists(st.integers(), min_size=1, max_size=9), max_size=9))
+def test_every_item_comes_once_in_order_and_the_offset_is_the_readers(batches: list[list[int]]) -> None:
+    wanted = [item for batch in batches for item in batch]
+    source = Offsets(list(batches))
+    stream = portal.iterate(source)
+    for number, item in enumerate(wanted):
+        assert source.offset == number
+        assert next(stream) == item
+    assert list(stream) == []
+    assert list(stream) == []
+    assert source.is_closed
+
+
+def test_more_than_fits_ahead_comes_whole() -> None:
+    assert sum(portal.iterate(up_to(3 * AHEAD + 1))) == sum(range(3 * AHEAD + 1))
+
+
+def test_items_are_turned_on_the_readers_thread() -> None:
+    stream = Stream(portal, up_to(2), lambda number: (number, threading.get_ident()))
+    assert list(stream) == [(0, threading.get_ident()), (1, threading.get_ident())]
+
+
+def test_what_came_before_an_error_is_given_before_it() -> None:
+    async def fails() -> AsyncGenerator[int, None]:
+        yield 1
+        yield 2
+        raise InvalidInput("no more")
+
+    stream = portal.iterate(fails())
+    assert [next(stream), next(stream)] == [1, 2]
+    with pytest.raises(InvalidInput, match=r"^no more$"):
+        next(stream)
+    assert list(stream) == []
+
+
+def test_leaving_the_block_closes_the_source_before_it_goes_on() -> None:
+    source = Source()
+    with portal.iterate(source.numbers()) as stream:
+        assert next(stream) == 0
+        assert not source.closed.is_set()
+    assert source.closed.is_set()
+    assert list(stream) == []
+
+
+def test_a_source_is_not_started_before_it_is_read() -> None:
+    source = Source()
+    with portal.iterate(source.numbers()):
+        portal.run(int)
+    assert not source.closed.is_set()
+
+
+def test_a_source_waits_for_its_reader() -> None:
+    source = Source()
+    with portal.iterate(source.numbers()) as stream:
+        next(stream)
+        while source.given < AHEAD - 1:
+            portal.run(int)
+        for _ in range(50):
+            portal.run(int)
+        assert source.given == AHEAD - 1
+        assert [next(stream) for _ in range(2 * AHEAD)] == list(range(1, 2 * AHEAD + 1))
+
+
+def test_a_dropped_stream_is_closed() -> None:
+    source = Source()
+    assert next(portal.iterate(source.numbers())) == 0
+    assert source.closed.wait(WAIT_S)
+
+
+def test_a_stream_collected_on_the_loops_thread_is_closed() -> None:
+    source = Source()
+    gc.disable()
+    try:
+        stream = portal.iterate(source.numbers())
+        next(stream)
+        knot: list[object] = [stream]
+        knot.append(knot)
+        del stream, knot
+        assert not source.closed.is_set()
+        portal.run(gc.collect)
+    finally:
+        gc.enable()
+    assert source.closed.wait(WAIT_S)
+
+
+def test_it_is_a_generator_that_takes_nothing_and_can_be_thrown_into() -> None:
+    source = Source()
+    stream = portal.iterate(source.numbers())
+    assert [stream.send(None), next(stream)] == [0, 1]
+    with pytest.raises(ZeroDivisionError):
+        stream.throw(ZeroDivisionError())
+    assert source.closed.is_set()
+
+
+def test_streams_of_many_threads_do_not_mix() -> None:
+    found: dict[int, list[int]] = {}
+
+    def read(number: int) -> None:
+        found[number] = list(portal.iterate(up_to(500 + number)))
+
+    threads = [threading.Thread(target=read, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {number: list(range(500 + number)) for number in range(20)}
