@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import fcntl
 import json
 import math
@@ -35,6 +36,9 @@ MAX_WAITING_BYTES: Final = 4 * 2**20
 LAST_LINES: Final = 20
 LAST_LINE_CHARACTERS: Final = 500
 FAILURE_CHARACTERS: Final = {"type": 200, "message": 4_000, "hint": 1_000, "traceback": 16_000}
+READ_BYTES: Final = 2**15
+LAST_READS: Final = 40
+"""Empty a pipe of 1 MiB, the largest that Linux gives, and end even if a stranger keeps writing."""
 TICK_S: Final = 0.05
 EXIT_RETRY_S: Final = 600.0
 """How long a disk that refuses `exit.json` is given to recover."""
@@ -55,6 +59,12 @@ class LogLines:
 
     def feed(self, data: bytes) -> bytes:
         """Give the lines that these bytes complete, each with its newline."""
+        if not self._overprinted and b"\r" not in data and len(self._text) + len(data) <= MAX_LINE_BYTES:
+            self._text += data
+            done_bytes = self._text.rfind(b"\n") + 1
+            whole = bytes(self._text[:done_bytes])
+            del self._text[:done_bytes]
+            return whole
         first, *others = data.split(b"\n")
         done = self._take(first)
         for part in others:
@@ -292,7 +302,8 @@ class Supervisor:
             kill_marked(self._job["cookie"])
         except TimeoutError as error:
             self._events.append(note(str(error)))
-        self._read(0.0)
+        for _ in range(LAST_READS):
+            self._read(0.0)
         self._return_code = process.wait()
 
     def _retry_writes(self) -> None:
@@ -312,7 +323,7 @@ class Supervisor:
         for key, _ in self._selector.select(timeout_s):
             data = b""
             with contextlib.suppress(BlockingIOError):
-                data = os.read(key.fd, 2**16)
+                data = os.read(key.fd, READ_BYTES)
                 if not data:
                     self._selector.unregister(key.fd)
                     self._pipes.discard(key.fd)
@@ -538,14 +549,28 @@ def _kill_if_marked(pid: int, mark: bytes) -> bool:
         if mark not in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
             return False
         # The descriptor pins the process, so that a second look proves that the signal goes to the one first seen.
-        pinned = os.pidfd_open(pid)
+        pinned = _pin(pid)
         try:
             if mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                signal.pidfd_send_signal(pinned, signal.SIGKILL)
+                if pinned is None:
+                    os.kill(pid, signal.SIGKILL)
+                else:
+                    signal.pidfd_send_signal(pinned, signal.SIGKILL)
                 return True
         finally:
-            os.close(pinned)
+            if pinned is not None:
+                os.close(pinned)
     return False
+
+
+def _pin(pid: int) -> int | None:
+    """Give a descriptor of a process; None where the system has none (before Linux 5.3, or in some sandboxes)."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno in {errno.ENOSYS, errno.EPERM}:
+            return None
+        raise
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:

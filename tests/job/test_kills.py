@@ -75,8 +75,8 @@ class Case:
         )
         moments = sorted((self.chance.uniform(0, 0.25), victim) for victim in victims)
         observers = [self.observer() for _ in range(self.chance.choice([1, 1, 2]))]
-        if self.chance.random() < 0.75:
-            until((self.run_dir / "started.json").exists, "the start")
+        signs = [self.run_dir, self.run_dir / "started.json", self.side / "runs", self.side / "runs"]
+        until(self.chance.choice(signs).exists, "the start")
         began = time.monotonic()
         for moment, victim in moments:
             time.sleep(max(0.0, began + moment - time.monotonic()))
