@@ -165,9 +165,11 @@ class Tour:
         before = {caption: metrics["before"][f"{caption}/recall_at_1"] * 100 for caption, _ in CAPTIONS}
         after = max(metrics["after"][f"{caption}/recall_at_1"] * 100 for caption, _ in CAPTIONS)
         best = max(before.values())
+        gain = after - best
         self.view.tell(
             f"The right one of {self.data.techniques} techniques now comes first for {after:.0f} of 100 sentences; "
-            f"untrained it did for {best:.0f} at best. That is {after - best:+.1f} points over the stronger baseline."
+            f"untrained it did for {best:.0f} at best. That is {abs(gain):.1f} points "
+            f"{'above' if gain >= 0 else 'below'} the stronger baseline."
         )
 
     async def _load(self, client: AsyncClient, run: AsyncRun) -> None:
@@ -203,7 +205,7 @@ class Tour:
         self.view.step("The same from Python")
         for file_name, code in made.items():
             write_text(self.directory / file_name, code)
-            self.view.script(f"# {file_name}\n{code}")
+            self.view.script(f"\n# {file_name}\n{code}")
         self.view.step("Go on")
         self.view.verbatim(f"cd {shlex.quote(str(self.directory))} && python {next(iter(made))}")
         self.view.verbatim(f"finetuner runs show {name}")

@@ -1,4 +1,4 @@
-"""How the demo looks: its steps, the live log over a progress bar, and its two tables."""
+"""How the demo looks: its steps, the live log over a progress bar, and its tables."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from typing import Final
 
 import attrs
 from rich.console import Console
-from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.syntax import Syntax
-from rich.table import Table
 from rich.text import Text
 
 from finetuner.api import types
@@ -65,9 +63,12 @@ class View:
 
     def tell(self, text: str, style: str = "") -> None:
         """Say something within a step; wrapped, so that its indent stays."""
-        for line in Text(text, style).wrap(self.console, self.width - INDENT):
+        self._wrapped(Text(text, style), INDENT)
+
+    def _wrapped(self, text: Text, indent: int) -> None:
+        for line in text.wrap(self.console, self.width - indent):
             line.rstrip()
-            self.console.print(Text.assemble(" " * INDENT, line), soft_wrap=True)
+            self.console.print(Text.assemble(" " * indent, line), soft_wrap=True)
 
     def verbatim(self, text: str) -> None:
         """Print text to be copied: never wrapped by us."""
@@ -89,7 +90,7 @@ class View:
             yield Live(self.console, None)
             return
         with Progress(
-            TextColumn(" " * (INDENT - 1) + "{task.description}"),
+            TextColumn(" " * INDENT + "{task.description}"),
             BarColumn(bar_width=None),
             TextColumn("{task.fields[numbers]}"),
             console=Console(width=self.width, highlight=False, markup=False, emoji=False)
@@ -109,17 +110,17 @@ class View:
             captions: Each caption with the words for it.
             limit: The k of the metrics.
         """
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-        table.add_column("", no_wrap=True)
-        for name in ("before", "after", "gain"):
-            table.add_column(name, justify="right", no_wrap=True)
+        self._row("", "before", "after", Text(f"{'gain':>8}"), "dim")
         for caption, words in captions:
-            table.add_row(Text(words, "bold"))
+            self.console.print(Text(" " * INDENT + words, "bold"))
             for key, label in METRICS.items():
                 before, after = (measured[stage][f"{caption}/{key}"] * 100 for stage in ("before", "after"))
-                gain = Text(f"{after - before:+.1f}", "green" if after > before else "red")
-                table.add_row(f"  {label.format(k=limit)}", f"{before:.1f}", f"{after:.1f}", gain)
-        self.console.print(Padding(table, (0, 0, 0, INDENT)))
+                gain = Text(f"{after - before:>+8.1f}", "green" if after > before else "red")
+                self._row(label.format(k=limit), f"{before:.1f}", f"{after:.1f}", gain)
+
+    def _row(self, label: str, before: str, after: str, gain: Text, style: str = "") -> None:
+        cells = f"{'':{INDENT + 2}}{label:<32}{before:>8}{after:>8}"
+        self.console.print(Text.assemble((cells, style), gain), soft_wrap=True)
 
     def answers(self, asked: Sequence[Asked]) -> None:
         """Print what both models answer to some queries."""
@@ -127,13 +128,9 @@ class View:
             if index:
                 self.console.print()
             self.tell(f"“{one.query}”")
-            table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-            table.add_column(style="dim", no_wrap=True)
-            table.add_column(overflow="fold")
             for name, answer in (("before", one.before), ("after", one.after)):
-                mark, style = ("right", "green") if answer.is_right else ("wrong", "red")
-                table.add_row(name, Text.assemble(answer.title, "  ", (mark, style)))
-            self.console.print(Padding(table, (0, 0, 0, INDENT + 2)), width=self.width)
+                mark = ("right", "green") if answer.is_right else ("wrong", "red")
+                self._wrapped(Text.assemble((f"{name:<8}", "dim"), answer.title, "  ", mark), INDENT + 2)
 
 
 class Live:
@@ -147,11 +144,10 @@ class Live:
 
     def log(self, line: str) -> None:
         """Print one line of the log."""
-        text = Text(" " * INDENT + line_for(sys.stdout, line), "dim")
-        if self._bar is None:
-            self._console.print(text, soft_wrap=True)
-        else:
-            self._console.print(text, overflow="fold")
+        text = Text(line_for(sys.stdout, line), "dim")
+        lines = [text] if self._bar is None else text.wrap(self._console, self._console.width - INDENT)
+        for part in lines:
+            self._console.print(Text.assemble(" " * INDENT, part), soft_wrap=True)
 
     def progress(self, progress: types.Progress) -> None:
         """Move the bar."""

@@ -18,15 +18,16 @@ from finetuner.cli.exits import ExitCode
 from finetuner.errors import MissingExtra
 from tests.cli.conftest import DEADLINE_S, Shell, environment, settled
 
-TRAINING_DEADLINE_S = 280
+TRAINING_DEADLINE_S = 900
+"""Ends a test that hangs; on a busy machine a training of two steps may take minutes."""
 
 
 @pytest.mark.train
-@pytest.mark.timeout(2 * TRAINING_DEADLINE_S)
+@pytest.mark.timeout(3 * TRAINING_DEADLINE_S)
 def test_it_leads_from_data_to_answers_and_its_script_does_the_same(tmp_path: Path) -> None:
     shell = Shell(env=environment(tmp_path), cwd=tmp_path, state=tmp_path / "state")
     try:
-        ended = shell("demo", "--steps", "4", "--run-name", "small", deadline_s=TRAINING_DEADLINE_S)
+        ended = shell("demo", "--steps", "2", "--run-name", "small", deadline_s=TRAINING_DEADLINE_S)
         assert ended.returncode == 0, ended.stdout + ended.stderr
         steps = re.findall(r"^(\d)  (\w+)", ended.stdout, re.MULTILINE)
         assert [int(number) for number, _ in steps] == list(range(1, len(steps) + 1))
@@ -34,19 +35,33 @@ def test_it_leads_from_data_to_answers_and_its_script_does_the_same(tmp_path: Pa
         assert not re.search(r"[ \x1b]$", ended.stdout, re.MULTILINE)
         assert "(c) " in (tmp_path / "finetuner-demo/LICENSE-MITRE-ATTACK.txt").read_text()
         assert (tmp_path / "finetuner-demo/small.zip").stat().st_size > 10_000_000
-        script = subprocess.run(
-            [sys.executable, "demo_sync.py"],
-            cwd=tmp_path / "finetuner-demo",
-            env=shell.env,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=TRAINING_DEADLINE_S,
-        )
-        assert script.returncode == 0, script.stderr
-        assert re.search(r"^the malware deletes .* -> \w", script.stdout, re.MULTILINE)
+        _shorten(tmp_path / "finetuner-demo")
+        for script in ("demo_sync.py", "demo_async.py"):
+            said = _python(shell, script, tmp_path / "finetuner-demo")
+            assert re.search(r"^the malware deletes .* -> \w", said, re.MULTILINE)
     finally:
         shell.stop_server()
+
+
+def _shorten(folder: Path) -> None:
+    """Leave one batch of training data, and few queries, for scripts that only have to run."""
+    for name, rows in (("train.csv", 65), ("queries.csv", 21)):
+        lines = (folder / name).read_text(encoding="utf-8").splitlines(keepends=True)
+        (folder / name).write_text("".join(lines[:rows]), encoding="utf-8")
+
+
+def _python(shell: Shell, script: str, folder: Path) -> str:
+    ended = subprocess.run(
+        [sys.executable, script],
+        cwd=folder,
+        env=shell.env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TRAINING_DEADLINE_S,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
 
 
 @pytest.mark.anyio
