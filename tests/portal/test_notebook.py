@@ -1,0 +1,65 @@
+"""A notebook's kernel, whose event loop runs in the thread that runs the cells."""
+
+from __future__ import annotations
+
+import os
+import queue
+from collections.abc import Iterator
+
+import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.manager import KernelManager
+
+from tests.portal.scripts import LIMIT_S, PRELUDE, ROOT
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelManager]:
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
+    manager = KernelManager(kernel_name="python3")
+    manager.start_kernel(env={**os.environ, "PYTHONPATH": str(ROOT)})
+    yield manager
+    manager.shutdown_kernel(now=True)
+
+
+@pytest.fixture
+def client(kernel: KernelManager) -> Iterator[BlockingKernelClient]:
+    connected = kernel.client()
+    connected.start_channels()
+    connected.wait_for_ready(timeout=LIMIT_S)
+    yield connected
+    connected.stop_channels()
+
+
+def outputs(client: BlockingKernelClient, asked: str) -> Iterator[str]:
+    """Give what a cell prints, and the names of its errors."""
+    while True:
+        try:
+            message = client.get_iopub_msg(timeout=LIMIT_S)
+        except queue.Empty:
+            pytest.fail("the kernel says nothing")
+        if message["parent_header"].get("msg_id") != asked:
+            continue
+        content = message["content"]
+        if message["msg_type"] == "stream":
+            yield from str(content["text"]).splitlines()
+        elif message["msg_type"] == "error":
+            yield str(content["ename"])
+        elif content.get("execution_state") == "idle":
+            return
+
+
+def cell(client: BlockingKernelClient, source: str) -> list[str]:
+    return list(outputs(client, client.execute(source)))
+
+
+def test_cells_call_without_a_warning_and_an_interrupt_ends_the_wait(
+    kernel: KernelManager, client: BlockingKernelClient
+) -> None:
+    assert cell(client, PRELUDE) == []
+    assert cell(client, "asyncio.get_running_loop() and say(portal.call(double, 21))") == ["42"]
+    said = outputs(client, client.execute("portal.call(wait_for_ever)"))
+    assert next(said) == "waiting"
+    kernel.interrupt_kernel()
+    assert list(said) == ["cleaned up", "KeyboardInterrupt"]
+    assert cell(client, "say(portal.call(double, 4))") == ["8"]
