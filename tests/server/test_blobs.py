@@ -14,7 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from finetuner.server.store import blob_files, users
-from finetuner.server.store.blobs import Blobs
+from finetuner.server.store.blobs import Blobs, OffsetMismatch
 from finetuner.server.store.database import Database
 from tests.server.serving import Answer, Client, Service, pairs
 
@@ -199,6 +199,33 @@ async def test_a_stalled_upload_is_taken_over(database: Database, tmp_path: Path
     with pytest.raises(Exception, match=r"goes on from byte|cancelled"):
         await stalled
     assert blobs.path(SHA256).read_bytes() == CONTENT
+
+
+async def test_an_upload_that_goes_on_is_not_taken_over(database: Database, tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path / "blobs", database, stall_s=600)
+    owner_id = await an_owner(database)
+    begun, both = asyncio.Event(), asyncio.Event()
+
+    async def in_two_parts() -> AsyncIterator[bytes]:
+        yield CONTENT[:10]
+        begun.set()
+        await both.wait()
+        yield CONTENT[10:]
+
+    async def append() -> bool:
+        upload = await blobs.append(owner_id, SHA256, offset=0, length=len(CONTENT), chunks=in_two_parts())
+        return upload.complete
+
+    first = asyncio.create_task(append())
+    await begun.wait()
+    second = asyncio.create_task(append())
+    for _ in range(50):
+        await blobs.head(owner_id, SHA256)
+    both.set()
+    assert await first
+    with pytest.raises(OffsetMismatch) as caught:
+        await second
+    assert caught.value.upload.complete
 
 
 async def an_owner(database: Database) -> int:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,31 @@ async def test_a_cancelled_writer_leaves_the_database_to_others(database: Databa
             run_id = await make(tx, owner_id)
         assert await status(database, run_id) == "CREATED"
     assert len(await kinds(database, owner_id)) % 50 == 10
+
+
+async def test_a_writer_that_is_cancelled_at_its_commit_leaves_the_database_to_others(
+    database: Database, owner_id: int
+) -> None:
+    gate = threading.Event()
+    is_due = asyncio.Event()
+
+    async def write() -> None:
+        async with database.write() as tx:
+            await make(tx, owner_id)
+            database._writer.visit(lambda _: gate.wait())
+            is_due.set()
+
+    task = asyncio.create_task(write())
+    await is_due.wait()
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    async with database.write() as tx:
+        await make(tx, owner_id)
+    assert len(await kinds(database, owner_id)) == 2
 
 
 async def test_a_snapshot_does_not_see_what_is_committed_meanwhile(database: Database, owner_id: int) -> None:
