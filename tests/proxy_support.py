@@ -21,6 +21,8 @@ class Fault:
     """Bytes of answers to let through before the connection is cut."""
     lose_answer: bool = False
     """Cut when the first byte of an answer is there, letting none through."""
+    lose_answer_to: bytes | None = None
+    """The same, for the answer to a request that begins so, such as `b"POST"`."""
     is_bad_gateway: bool = False
     """Answer 502 and never reach the server."""
 
@@ -86,19 +88,29 @@ class FaultProxy:
             return
         up_reader, up_writer = await asyncio.open_connection(*self._target)
         try:
-            await _first(self._up(reader, up_writer), self._down(up_reader, writer, fault))
+            loses = asyncio.Event()
+            if fault.lose_answer:
+                loses.set()
+            await _first(
+                self._up(reader, up_writer, fault, loses), self._down(up_reader, writer, fault.cut_after, loses)
+            )
         finally:
             up_writer.transport.abort()
 
-    async def _up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _up(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: Fault, loses: asyncio.Event
+    ) -> None:
         while data := await reader.read(65536):
+            if fault.lose_answer_to is not None and data.startswith(fault.lose_answer_to):
+                loses.set()
             writer.write(data)
             await writer.drain()
 
-    async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: Fault) -> None:
-        left = fault.cut_after
+    async def _down(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, left: int | None, loses: asyncio.Event
+    ) -> None:
         while data := await reader.read(65536):
-            if fault.lose_answer:
+            if loses.is_set():
                 self.cuts += 1
                 return
             piece = data if left is None else data[:left]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Mapping
 from pathlib import Path
@@ -302,7 +303,7 @@ async def fetch_artifact(
     answer = await transport.call(Request(route="artifact_get", parts={"id": artifact_id}))
     artifact = convert.lenient(answer.json(), ArtifactInfo)
     if target.exists():
-        if target.is_file() and transfer.sha256_of(target) == artifact.sha256:
+        if target.is_file() and await asyncio.to_thread(transfer.sha256_of, target) == artifact.sha256:
             return
         if not overwrite or not target.is_file():
             raise ArtifactExists(f"{target} exists and is not this artifact; give overwrite=True, or another directory")
