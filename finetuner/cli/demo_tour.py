@@ -189,6 +189,7 @@ class Tour:
         return [
             Asked(
                 query=query,
+                truth=name,
                 before=Answer(title=first, is_right=first == name),
                 after=Answer(title=second, is_right=second == name),
             )

@@ -39,6 +39,8 @@ class Asked:
     """A query with the answers of both models."""
 
     query: str
+    truth: str
+    """The title that is right."""
     before: Answer
     after: Answer
 
@@ -131,6 +133,8 @@ class View:
             for name, answer in (("before", one.before), ("after", one.after)):
                 mark = ("right", "green") if answer.is_right else ("wrong", "red")
                 self._wrapped(Text.assemble((f"{name:<8}", "dim"), answer.title, "  ", mark), INDENT + 2)
+            if not (one.before.is_right or one.after.is_right):
+                self._wrapped(Text.assemble((f"{'truth':<8}", "dim"), one.truth), INDENT + 2)
 
 
 class Live:

@@ -31,7 +31,12 @@ def _shown(width: int, *, is_terminal: bool) -> str:
     view.metrics(measured, [("a", "Index: the technique's name"), ("b", "Index: name and description")], limit=20)
     view.answers(
         [
-            Asked(query=LONG, before=Answer(title=LONG, is_right=False), after=Answer(title="Archive", is_right=True)),
+            Asked(
+                query=LONG,
+                truth="Archive",
+                before=Answer(title=LONG, is_right=False),
+                after=Answer(title="Archive", is_right=True),
+            ),
         ]
     )
     view.script(sync_script(0))
@@ -54,6 +59,14 @@ def test_the_table_has_percents_and_gains_in_points() -> None:
 def test_answers_say_which_is_right() -> None:
     shown = " ".join(_shown(80, is_terminal=False).split())
     assert f"before {LONG.strip()} wrong after Archive right" in shown
+
+
+def test_where_both_are_wrong_the_truth_is_told() -> None:
+    file = io.StringIO()
+    view = View(Console(file=file, width=80, highlight=False, markup=False, emoji=False))
+    wrong = Answer(title="Exfiltration", is_right=False)
+    view.answers([Asked(query="It zips files.", truth="Archive", before=wrong, after=wrong)])
+    assert re.search(r"^     truth   Archive$", file.getvalue(), re.MULTILINE)
 
 
 def test_scripts_can_be_copied_from_a_narrow_terminal() -> None:
