@@ -21,7 +21,7 @@ from sqlalchemy import text
 from finetuner.api.types import Progress
 from finetuner.errors import Conflict
 from finetuner.server import keys
-from finetuner.server.executors.subprocess_executor import SubprocessExecutor
+from finetuner.server.executors.subprocess_executor import SubprocessExecutor, is_passed_on
 from finetuner.server.ingest import digest
 from finetuner.server.settings import Settings, count_gpus, job_argv
 from finetuner.server.store import runs
@@ -392,6 +392,12 @@ def test_events_that_make_no_sense_are_left_out() -> None:
     assert found.progress == Progress(phase="training", step=3)
     assert found.metrics == {"before": {"c": 1.0}}
     assert found.examples == {}
+
+
+def test_a_job_gets_no_secret_of_the_server() -> None:
+    passed = ["PATH", "HOME", "LC_ALL", "HF_HOME", "TOKENIZERS_PARALLELISM", "OMP_NUM_THREADS", "https_proxy"]
+    kept = ["HF_TOKEN", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "FINETUNER_TOKEN", "PATHS", "DATABASE_URL"]
+    assert [name for name in passed + kept if is_passed_on(name)] == passed
 
 
 def test_the_job_command_is_read_from_the_environment() -> None:

@@ -29,7 +29,14 @@ _PASSED_ON: Final = re.compile(
     r"|CUDA_\w+|NVIDIA_\w+|NCCL_\w+|OMP_\w+|MKL_\w+|OPENBLAS_\w+|(?i:https?_proxy|no_proxy|all_proxy)"
 )
 """What of the server's own environment a job gets; what a caller passes on comes on top."""
+_SECRET: Final = re.compile(r"\w*(TOKEN|KEY|SECRET|PASSWORD)")
+"""What of that is nobody's but the server's: a job gets such things from its own `secrets` or its caller."""
 _WORKER: Final = ("{python}", "-m", "finetuner.job.worker", "{run_dir}")
+
+
+def is_passed_on(name: str) -> bool:
+    """Whether a job gets a variable of the server's own environment."""
+    return _PASSED_ON.fullmatch(name) is not None and _SECRET.fullmatch(name) is None
 
 
 @attrs.frozen(kw_only=True)
@@ -163,7 +170,7 @@ class SubprocessExecutor:
         return Path(given) if given and Path(given).is_dir() else None
 
     def _environment(self, run: QueuedRun, secrets: Mapping[str, str]) -> dict[str, str]:
-        env = {name: value for name, value in os.environ.items() if _PASSED_ON.fullmatch(name)}
+        env = {name: value for name, value in os.environ.items() if is_passed_on(name)}
         env |= {str(name): str(value) for name, value in ((run.runtime or {}).get("env") or {}).items()}
         root = source_root()
         if root is not None:
