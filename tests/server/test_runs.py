@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from sqlalchemy import text
 
 from finetuner.api import convert
 from finetuner.api.types import RunInfo, RunStatus
@@ -283,3 +284,22 @@ async def test_hostile_names_reach_nothing(client: Client, name: str) -> None:
         assert answer.status in {404, 405, 422}, (method, answer)
         assert answer.json["detail"]
     assert (await client.call("run_get", id=made["id"])).status == 200
+
+
+async def test_a_full_disk_is_said_and_leaves_nothing_half_written(client: Client, quiet: Service) -> None:
+    await client.run()
+    before = (await client.call("runs_list")).json
+    async with quiet.database.write() as tx:
+        pages = await tx.scalar(text("PRAGMA page_count"))
+        await tx.scalar(text(f"PRAGMA max_page_count = {pages}"))
+    large = {**run_body(), "description": "x" * 9000}
+    answers = [await client.submit(large, experiment=f"e{number}") for number in range(30)]
+    refused = [answer for answer in answers if answer.status != 201]
+    assert refused
+    assert {(answer.status, answer.json["code"]) for answer in refused} == {(507, "storage_full")}
+    async with quiet.database.write() as tx:
+        await tx.scalar(text("PRAGMA max_page_count = 1000000"))
+    kept = (await client.call("runs_list")).json["total"] - before["total"]
+    assert kept == len(answers) - len(refused)
+    assert (await client.call("experiments_list")).json["total"] == 1 + kept
+    assert (await client.submit(large)).status == 201

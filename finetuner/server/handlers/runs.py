@@ -82,7 +82,7 @@ async def _list(request: web.Request, which: RunFilter) -> web.Response:
     span = paging.RangeRequest.from_query(request.query)
     async with request.app[keys.DATABASE].read(is_snapshot=True) as conn:
         if which.experiment is not None:
-            await experiments.is_known(conn, which.owner_id, which.experiment)
+            await experiments.check_known(conn, which.owner_id, which.experiment)
         if "count" in request.query:
             if request.query["count"] != "status":
                 raise asked.refused("count", "can only be 'status'")
@@ -108,7 +108,7 @@ async def delete_of_experiment(request: web.Request) -> web.Response:
 async def _delete(request: web.Request, which: RunFilter) -> web.Response:
     async with request.app[keys.DATABASE].write() as tx:
         if which.experiment is not None:
-            await experiments.is_known(tx, which.owner_id, which.experiment)
+            await experiments.check_known(tx, which.owner_id, which.experiment)
         ids = await runs.delete_where(tx, RUNS.c.seq.in_(which.select(RUNS.c.seq)))
     asked.remove_runs(request, ids)
     return asked.json_response({"deleted": len(ids)})

@@ -15,8 +15,3 @@ def now() -> str:
 def ago(seconds: float) -> str:
     """Give the time some seconds back."""
     return to_iso(dt.datetime.now(dt.UTC) - dt.timedelta(seconds=seconds))
-
-
-def read(text: str | None) -> dt.datetime | None:
-    """Give the aware time of a text."""
-    return None if text is None else dt.datetime.fromisoformat(text)

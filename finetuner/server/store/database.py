@@ -93,13 +93,22 @@ class Connection:
         await _finish(self._worker.visit(lambda raw: self._ended(raw, statement)))
 
     def _ended(self, raw: Raw, statement: str) -> None:
-        if self._is_begun:
-            self._is_begun = False
-            try:
-                raw.exec_driver_sql(statement)
-            finally:
-                if raw.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
-                    raw.exec_driver_sql("ROLLBACK")
+        if not self._is_begun:
+            return
+        self._is_begun = False
+        # A full disk makes SQLite roll back by itself; then a COMMIT must fail, and a ROLLBACK has nothing to do.
+        if statement == "ROLLBACK" and not _in_transaction(raw):
+            return
+        try:
+            raw.exec_driver_sql(statement)
+        finally:
+            if _in_transaction(raw):
+                raw.exec_driver_sql("ROLLBACK")
+
+
+def _in_transaction(raw: Raw) -> bool:
+    driver: Any = raw.connection.driver_connection
+    return bool(driver.in_transaction)
 
 
 class Transaction(Connection):

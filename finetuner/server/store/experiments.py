@@ -99,13 +99,11 @@ async def remove_all(tx: Transaction, owner_id: int) -> tuple[int, list[str]]:
     return await tx.run(delete(EXPERIMENTS).where(EXPERIMENTS.c.owner_id == owner_id)), ids
 
 
-async def is_known(conn: Connection, owner_id: int, name: str) -> bool:
-    """Whether an experiment can be listed: it exists, or is `default`, which everybody has.
+async def check_known(conn: Connection, owner_id: int, name: str) -> None:
+    """Make sure that an experiment can be listed: it exists, or is `default`, which everybody has.
 
     Raises:
         ExperimentNotFound: It cannot; the message has near names.
     """
-    if name == DEFAULT_EXPERIMENT:
-        return await find(conn, owner_id, name) is not None
-    await get(conn, owner_id, name)
-    return True
+    if name != DEFAULT_EXPERIMENT:
+        await get(conn, owner_id, name)

@@ -100,5 +100,5 @@ def _translated(error: BaseException, path: Path) -> Exception | None:
 def is_full(error: BaseException | None) -> bool:
     """Whether an error says that a disk, or the share of it that one may use, is full."""
     if isinstance(error, sqlite3.Error):
-        return "disk is full" in str(error) or "disk I/O error" in str(error)
+        return getattr(error, "sqlite_errorname", "") == "SQLITE_FULL"
     return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
