@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
+from sqlalchemy.exc import IntegrityError
 
 from finetuner.api.config import RunRequest
 from finetuner.api.types import Progress, RunStatus
@@ -13,7 +15,7 @@ from finetuner.errors import Failure
 from finetuner.server.store import changes, runs, submission, users
 from finetuner.server.store.database import Database, Transaction
 from finetuner.server.store.submission import Submission
-from finetuner.server.store.tables import RUNS
+from finetuner.server.store.tables import RUNS, SECRETS
 
 pytestmark = pytest.mark.anyio
 
@@ -271,3 +273,14 @@ async def test_another_process_can_write_too(database: Database, owner_id: int, 
         assert user.id == owner_id
     finally:
         await other.close()
+
+
+async def test_an_error_of_the_database_does_not_tell_secrets(database: Database) -> None:
+    async def insert_twice() -> None:
+        async with database.write() as tx:
+            for _ in range(2):
+                await tx.run(insert(SECRETS), {"run_id": "r", "json": "hush-hush"})
+
+    with pytest.raises(IntegrityError) as caught:
+        await insert_twice()
+    assert "hush-hush" not in str(caught.value)

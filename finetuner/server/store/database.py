@@ -160,7 +160,10 @@ class Database:
 
         def engine() -> Engine:
             made = create_engine(
-                f"sqlite:///{path}", isolation_level="AUTOCOMMIT", connect_args={"timeout": busy_timeout_s}
+                f"sqlite:///{path}",
+                isolation_level="AUTOCOMMIT",
+                connect_args={"timeout": busy_timeout_s},
+                hide_parameters=True,  # errors are logged, and secrets are parameters
             )
             event.listen(made, "connect", _set_up)
             return made
