@@ -113,6 +113,7 @@ def generate(aio: Path) -> dict[str, str]:
         place = Place(source.path.relative_to(aio.parents[1]))
         types = Types(names, place)
         rules = [ClassRules(one, types, names, place) for one in source.classes if one.name not in BY_HAND]
+        rules.sort(key=lambda each: each.is_stream)  # its base names the class of its items
         if rules:
             body = "\n\n".join(each.source() for each in rules)
             body += ABANDON if "_abandon" in body else ""

@@ -53,6 +53,11 @@ class ClassRules:
         """Its methods and properties."""
         return (each for each in self.node.body if isinstance(each, Function))
 
+    @property
+    def is_stream(self) -> bool:
+        """Whether it is an async iterator."""
+        return self._item() is not None
+
     def source(self) -> str:
         """Give the sync class."""
         item = self._item()

@@ -1,0 +1,161 @@
+"""The sync client against a real server."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import pytest
+
+from finetuner import errors
+from finetuner.aio.client import AsyncClient
+from finetuner.api.types import RunStatus
+from finetuner.sync import Client, LogStream, Run, functions
+from tests.aio.conftest import Home
+from tests.portal.scripts import LIMIT_S, interrupt_at, run, started
+from tests.sync.conftest import Submit
+
+
+def test_a_run_from_its_submission_to_its_artifact(client: Client, submit: Submit, home: Home, tmp_path: Path) -> None:
+    made = submit("whole", lines=200, artifact_bytes=1000)
+    with made.stream_logs() as log:
+        lines = list(log)
+    assert lines == home.log_lines(made._async)
+    assert log.offset == (home.run_dir(made._async) / "log").stat().st_size
+    assert made.wait(LIMIT_S) is made
+    assert made.status() is RunStatus.FINISHED
+    assert made.refresh() is made
+    assert made.logs(tail=3) == lines[-3:]
+    assert Path(made.save_artifact(tmp_path)).name == "whole.zip"
+    assert repr(made).startswith("<Run whole FINISHED")
+    same = client.get_run("whole")
+    assert isinstance(same, Run)
+    assert len({same, made, client.get_run_by_id(made.id)}) == 1
+
+
+def test_many_runs(client: Client, submit: Submit) -> None:
+    made = [submit(f"many-{number}", lines=1) for number in range(3)]
+    listed = client.list_runs(name_prefix="many-")
+    assert [one.name for one in listed] == ["many-2", "many-1", "many-0"]
+    assert list(client.iter_runs(name_prefix="many-")) == listed
+    with client.as_completed(made, timeout_s=LIMIT_S) as ended:
+        assert set(ended) == set(made)
+    assert client.wait_all(iter(made), timeout_s=LIMIT_S) == made
+    with client.watch(made) as changes:
+        assert {next(changes).after for _ in made} == {RunStatus.FINISHED}
+        assert changes.cursor is not None
+    experiment = client.get_experiment("default")
+    assert experiment == client.create_experiment("default")
+    assert experiment.get_run("many-1") == made[1]
+    client.delete_run("many-1")
+    with pytest.raises(errors.RunNotFound, match="many-"):
+        client.get_run("many-1")
+
+
+def test_the_offset_of_a_log_is_that_of_the_line_last_read(submit: Submit, home: Home) -> None:
+    made = submit(lines=500)
+    made.wait(LIMIT_S)
+    log = (home.run_dir(made._async) / "log").read_bytes()
+    with made.stream_logs() as stream:
+        for _ in range(100):
+            next(stream)
+        assert log[: stream.offset].count(b"\n") == 100
+        assert isinstance(stream, LogStream)
+    assert list(made.stream_logs(after=stream.offset)) == home.log_lines(made._async)[100:]
+
+
+def test_a_run_outlives_the_client_that_gave_it(home: Home, submit: Submit) -> None:
+    name = submit(lines=1).name
+    found = Client().get_run(name)
+    gc.collect()
+    assert found.wait(LIMIT_S).name == name
+
+
+def test_the_functions_share_a_client_until_it_is_closed(home: Home, submit: Submit) -> None:
+    name = submit(lines=1).name
+    functions.login()
+    assert functions.get_run(name).wait(LIMIT_S).name == name
+    functions.close()
+    assert functions.get_run(name).name == name
+    functions.close()
+    functions.close()
+
+
+def test_a_closed_client_says_so(home: Home) -> None:
+    closed = Client()
+    closed.list_runs()
+    closed.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        closed.list_runs()
+
+
+def test_a_forked_child_and_its_parent_talk_to_the_server_by_connections_of_their_own(
+    home: Home, submit: Submit, tmp_path: Path
+) -> None:
+    made = submit(lines=50, gate=str(tmp_path / "gate"))
+    source = """
+    from finetuner.sync import Client
+    client = Client()
+    found = client.get_run_by_id(sys.argv[1])
+    log = found.stream_logs()
+    next(log)
+    child = os.fork()
+    if child == 0:
+        for _ in range(20):
+            found.status()
+        assert sum(1 for _ in zip(range(50), found.stream_logs())) == 50
+        client.close()
+        sys.exit(0)
+    for _ in range(20):
+        found.status()
+    code = os.waitpid(child, 0)[1]
+    open(sys.argv[2], "w").close()
+    say(code, 1 + sum(1 for _ in log), found.wait(60).info.status, client.get_run_by_id(sys.argv[1]) == found)
+    """
+    code, output, shown = run(source, made.id, str(tmp_path / "gate"))
+    assert (code, output, shown) == (0, "0 50 FINISHED True\n", "")
+
+
+def test_ctrl_c_ends_a_wait_and_not_the_run(home: Home, submit: Submit, tmp_path: Path) -> None:
+    made = submit(gate=str(tmp_path / "gate"))
+    source = """
+    import finetuner.sync
+    run = finetuner.sync.get_run_by_id(sys.argv[1])
+    say("waits")
+    try:
+        run.wait()
+    except KeyboardInterrupt:
+        say(run.status())
+    """
+    while made.status() is not RunStatus.STARTED:
+        made.refresh()
+    with started(source, made.id) as process:
+        interrupt_at(process, "waits")
+        output, shown = process.communicate(timeout=LIMIT_S)
+    assert (process.returncode, output, shown) == (0, "STARTED\n", "")
+    (tmp_path / "gate").touch()
+    made.wait(LIMIT_S)
+
+
+@pytest.mark.parametrize("ending", ["pass", "sys.exit(0)", "del log, run", "finetuner.sync.close()"])
+def test_a_program_that_ends_with_a_log_open_prints_nothing(
+    home: Home, submit: Submit, tmp_path: Path, ending: str
+) -> None:
+    made = submit(lines=5, gate=str(tmp_path / "gate"))
+    source = f"""
+    import finetuner.sync
+    run = finetuner.sync.get_run_by_id(sys.argv[1])
+    log = run.stream_logs()
+    next(log)
+    {ending}
+    """
+    assert run(source, made.id) == (0, "", "")
+    (tmp_path / "gate").touch()
+
+
+def test_the_async_client_of_a_dropped_client_can_be_collected(home: Home) -> None:
+    before = sum(isinstance(one, AsyncClient) for one in gc.get_objects())
+    for _ in range(3):
+        Client().list_models()
+    gc.collect()
+    assert sum(isinstance(one, AsyncClient) for one in gc.get_objects()) <= before
