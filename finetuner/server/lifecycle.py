@@ -197,12 +197,16 @@ async def _until_end(settings: Settings, app: web.Application, presence: Presenc
     if not limit_s:
         await presence.stopping.wait()
         return
+    loop = asyncio.get_running_loop()
+    worked_s = loop.time()
     while True:
-        left_s = limit_s - presence.idle_s()
-        if left_s <= 0 and app[keys.SCHEDULER].is_idle:
+        if not app[keys.SCHEDULER].is_idle:
+            worked_s = loop.time()
+        left_s = limit_s - min(presence.idle_s(), loop.time() - worked_s)
+        if left_s <= 0:
             _log.info("nobody was here for a while: stopping", idle_stop_s=limit_s)
             return
-        if await presence.stops_within(min(max(left_s, 0.05), limit_s)):
+        if await presence.stops_within(min(left_s, limit_s / 4)):
             return
 
 

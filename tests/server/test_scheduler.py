@@ -290,6 +290,23 @@ async def test_a_start_that_a_kill_broke_off_is_taken_up(settings: Settings, kil
     assert log.body == b"once\n"
 
 
+async def test_a_run_whose_start_was_not_written_down_is_taken_up_by_the_same_server(settings: Settings) -> None:
+    live = attrs.evolve(settings)
+    async with serving(starting_nothing(live)) as service:
+        await service.client.dataset()
+        run = await service.client.run()
+        executor = SubprocessExecutor(settings)
+        queued = await _queued(service)
+        executor.prepare(queued, data={}, model=None, gpu=None)
+        executor.start(queued, {})
+        await until(lambda: asyncio.to_thread(executor.has_started, run["id"]))
+        object.__setattr__(live, "slots", 1)
+        service.app[keys.SCHEDULER].wake()
+        await reached(service, run, "STARTED")
+        (run_dir(settings, run) / "go").touch()
+        assert (await ended(service, run))["status"] == "FINISHED"
+
+
 async def test_a_run_goes_on_without_a_server_and_its_end_is_found(settings: Settings) -> None:
     async with serving(settings) as service:
         await service.client.dataset()
