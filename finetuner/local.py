@@ -44,7 +44,7 @@ _APP: Final = "finetuner"
 _HTTP_TIMEOUT_S: Final = 5.0
 _POLL_S: Final = 0.02
 _MAX_LOG_BYTES: Final = 10 * 2**20
-_SERVICE_MODULES: Final = ("sqlalchemy", "aiosqlite", "alembic", "structlog")
+_SERVICE_MODULES: Final = ("sqlalchemy", "alembic", "structlog")
 _JOB_MODULES: Final = ("torch", "sentence_transformers", "pytorch_metric_learning", "pytrec_eval")
 
 

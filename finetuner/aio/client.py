@@ -186,6 +186,7 @@ class AsyncClient:
         loss_optimizer: str | None = None,
         loss_optimizer_options: dict[str, Any] | None = None,
         *,
+        loss_options: dict[str, Any] | None = None,
         seed: int = 42,
         tags: Sequence[str] | None = None,
         secrets: Mapping[str, str] | None = None,
@@ -231,6 +232,7 @@ class AsyncClient:
             sampler: `class`, `random`, or `auto`: what the loss needs.
             loss_optimizer: Optimizer of the loss's own weights, where it has some.
             loss_optimizer_options: Its options.
+            loss_options: Options of the loss, such as `{"margin": 0.3}`.
             seed: Of every random choice: the same seed and data give the same model on the same machine.
             tags: Words to find the run by: `list_runs(tag=...)`.
             secrets: Environment variables for the job; never shown, logged or read back.
@@ -270,6 +272,7 @@ class AsyncClient:
                     "optimizer": optimizer,
                     "optimizer_options": optimizer_options,
                     "loss": loss,
+                    "loss_options": loss_options,
                     "loss_optimizer": loss_optimizer,
                     "loss_optimizer_options": loss_optimizer_options,
                     "miner": miner,

@@ -17,9 +17,10 @@ import orjson
 from finetuner import data as data_module
 from finetuner.aio import transfer
 from finetuner.aio.transport import Request, Transport
-from finetuner.api import catalog, convert, models
+from finetuner.api import convert
+from finetuner.api.checks import check_config
 from finetuner.api.config import DatasetRequest, RunRequest, Runtime, TrainingConfig
-from finetuner.api.names import check_experiment_name, check_name, is_id
+from finetuner.api.names import check_experiment_name, check_name
 from finetuner.api.types import DatasetInfo
 from finetuner.callback import Callback, check_callbacks
 from finetuner.data import CSVOptions, PreparedData
@@ -74,7 +75,6 @@ async def submit(transport: Transport, wish: Submission) -> dict[str, Any]:
     experiment = check_experiment_name(wish.experiment_name)
     if wish.run_name is not None:
         check_name(wish.run_name)
-    _check_choices(wish)
     callbacks = list(wish.callbacks)
     check_callbacks([_named(callback) for callback in callbacks])
     _request(wish, _config(wish, {}, callbacks), None)
@@ -90,23 +90,6 @@ async def submit(transport: Transport, wish: Submission) -> dict[str, Any]:
     return await _create(transport, experiment, _request(wish, _config(wish, names, placed), runtime), wish)
 
 
-def _check_choices(wish: Submission) -> None:
-    model, chosen = wish.config["model"], wish.config["hyper_parameters"]
-    if model["artifact"] is None:
-        models.resolve(model["name"])
-    elif not isinstance(model["artifact"], str) or not is_id(model["artifact"]):
-        raise InvalidInput(
-            f"model_artifact must be a run's artifact_id (24 hexadecimal digits), not {model['artifact']!r}"
-        )
-    catalog.check("loss", chosen["loss"])
-    catalog.check("optimizer", chosen["optimizer"], chosen["optimizer_options"])
-    for kind, field in (("miner", "miner"), ("scheduler", "scheduler"), ("optimizer", "loss_optimizer")):
-        if chosen[field] is not None:
-            catalog.check(kind, chosen[field], chosen[f"{field}_options"])  # type: ignore[arg-type] # mypy widens the literals
-        elif chosen[f"{field}_options"]:
-            raise InvalidInput(f"{field}_options were given, and no {field}")
-
-
 def _config(wish: Submission, names: Mapping[str, str], callbacks: Sequence[Callback]) -> Config:
     """Give the config as the wire has it; where a data set has no name yet, `data` stands for it."""
     given = {key: _set(value) if isinstance(value, dict) else value for key, value in wish.config.items()}
@@ -120,6 +103,7 @@ def _config(wish: Submission, names: Mapping[str, str], callbacks: Sequence[Call
     except TypeError as error:
         raise InvalidInput(f"an option cannot be sent as JSON: {error}; give plain numbers, texts and lists") from error
     checked = convert.read(plain, TrainingConfig, "$.config")
+    check_config(checked)
     return dict(convert.write_sparse(checked))
 
 

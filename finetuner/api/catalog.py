@@ -14,8 +14,6 @@ from typing import Any, Final, Literal, get_args
 
 import attrs
 
-from finetuner.api.config import TrainingConfig
-from finetuner.api.models import resolve
 from finetuner.api.names import near_hint
 from finetuner.errors import InvalidInput
 
@@ -135,50 +133,6 @@ def check(kind: Kind, name: str, options: Mapping[str, Any] | None = None) -> En
     if missing:
         raise InvalidInput(f"the {kind} {name!r} needs the option {missing[0]!r}")
     return entry
-
-
-def check_config(config: TrainingConfig) -> None:
-    """Refuse a training run's config that the job cannot carry out, naming the field.
-
-    Raises:
-        InvalidInput: A name or an option is unknown, or something is asked for that is not offered yet.
-    """
-    parameters = config.hyper_parameters
-    if config.model.name is None and config.model.artifact is None:
-        raise InvalidInput("a run starts from a model's name or from an artifact; neither is given")
-    if config.model.name is not None:
-        resolve(config.model.name)
-    _check_model_options(config.model.options)
-    check("loss", parameters.loss, parameters.loss_options)
-    check("optimizer", parameters.optimizer, parameters.optimizer_options)
-    if parameters.miner is not None:
-        check("miner", parameters.miner, parameters.miner_options)
-    elif parameters.miner_options:
-        raise InvalidInput("miner_options are given, and no miner")
-    if parameters.miner is not None and parameters.loss == RANKING_LOSS:
-        raise InvalidInput(f"{RANKING_LOSS} takes its negatives from the batch; leave the miner out")
-    for callback in config.callbacks:
-        check("callback", callback.name, callback.options)
-    not_offered = {
-        "freeze": config.model.freeze,
-        "output_dim": config.model.output_dim,
-        "to_onnx": config.model.to_onnx,
-        "eval_data": config.data.eval_data,
-        "val_split": config.data.val_split,
-        "scheduler": parameters.scheduler or parameters.scheduler_options,
-        "loss_optimizer": parameters.loss_optimizer or parameters.loss_optimizer_options,
-    }
-    for name, value in not_offered.items():
-        if value:
-            raise InvalidInput(f"{name} is not offered by this version; leave it out")
-
-
-def _check_model_options(options: Mapping[str, Any]) -> None:
-    for name, value in options.items():
-        if name != "max_seq_length":
-            raise InvalidInput(f"model_options has no {name!r}; there is: 'max_seq_length'")
-        if not isinstance(value, int) or isinstance(value, bool) or value < 2:
-            raise InvalidInput(f"max_seq_length must be a whole number of at least 2, not {value!r}")
 
 
 def _fits(option: Option, value: object) -> bool:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import attrs
 
-from finetuner.api import catalog, models
+from finetuner.api.checks import caught, config_errors, refusal
 from finetuner.api.config import RunRequest, TrainingConfig
 from finetuner.api.convert import read, write
-from finetuner.api.names import check_name, is_id
+from finetuner.api.names import check_name
 from finetuner.api.types import Task
 from finetuner.callback import CALLBACKS, from_wire
-from finetuner.errors import FieldError, InvalidInput
+from finetuner.errors import FieldError
 
 MAX_TAGS: Final = 64
 MAX_TAG_CHARS: Final = 128
@@ -48,22 +48,17 @@ def check(request: RunRequest, *, is_embedded: bool) -> Checked:
     if errors:
         raise refusal(errors)
     config = read(request.config, TrainingConfig, root="$.config")
-    errors = list(_config_errors(config))
+    errors = [*config_errors(config), *_callback_errors(config)]
     if errors:
         raise refusal(errors)
     return Checked(config=write(config), data=_data_names(config), artifact_id=config.model.artifact)
-
-
-def refusal(errors: list[FieldError]) -> InvalidInput:
-    """Make one exception of all refused fields."""
-    return InvalidInput("; ".join(f"{one.path}: {one.message}" for one in errors[:5]), errors=errors)
 
 
 def _request_errors(request: RunRequest, *, is_embedded: bool) -> Iterator[FieldError]:
     if request.task is not Task.TRAINING:
         yield FieldError(path="$.task", message=f"{request.task.value!r} is not offered by this server; 'training' is")
     if request.name is not None:
-        yield from _caught("$.name", check_name, request.name)
+        yield from caught("$.name", check_name, request.name)
     if request.runtime is not None and not is_embedded:
         yield FieldError(path="$.runtime", message="only the embedded server runs jobs with its caller's interpreter")
     if len(request.description) > MAX_DESCRIPTION_CHARS:
@@ -84,40 +79,14 @@ def _secret_errors(secrets: Mapping[str, str]) -> Iterator[FieldError]:
             yield FieldError(path=f"$.secrets.{name}", message="holds a NUL character")
 
 
-def _config_errors(config: TrainingConfig) -> Iterator[FieldError]:
-    model, hyper = config.model, config.hyper_parameters
-    if (model.name is None) == (model.artifact is None):
-        yield FieldError(path="$.config.model", message="needs either a name or an artifact to go on from")
-    elif model.name is not None:
-        yield from _caught("$.config.model.name", models.resolve, model.name)
-    elif not is_id(model.artifact or ""):
-        yield FieldError(path="$.config.model.artifact", message=f"{model.artifact!r} is no artifact's id")
-    for kind, field in (("loss", "loss"), ("miner", "miner"), ("optimizer", "optimizer"), ("scheduler", "scheduler")):
-        name, options = getattr(hyper, field), getattr(hyper, f"{field}_options")
-        yield from _catalog_errors(kind, name, options, field)  # type: ignore[arg-type]
-    yield from _catalog_errors("optimizer", hyper.loss_optimizer, hyper.loss_optimizer_options, "loss_optimizer")
+def _callback_errors(config: TrainingConfig) -> Iterator[FieldError]:
     for index, callback in enumerate(config.callbacks):
         path = f"$.config.callbacks[{index}]"
-        yield from _caught(path, from_wire, callback.name, callback.options)
+        yield from caught(path, from_wire, callback.name, callback.options)
         for field in _data_fields(callback.name):
             value = callback.options.get(field)
             if value is not None and not isinstance(value, str):
                 yield FieldError(path=f"{path}.options.{field}", message="must be the name of a data set")
-
-
-def _catalog_errors(kind: catalog.Kind, name: str | None, options: dict[str, Any], field: str) -> Iterator[FieldError]:
-    path = f"$.config.hyper_parameters.{field}"
-    if name is not None:
-        yield from _caught(path, catalog.check, kind, name, options)
-    elif options:
-        yield FieldError(path=f"{path}_options", message=f"are given without a {field}")
-
-
-def _caught(path: str, function: Callable[..., object], *args: object) -> Iterator[FieldError]:
-    try:
-        function(*args)
-    except InvalidInput as error:
-        yield FieldError(path=path, message=str(error))
 
 
 def _data_fields(callback: str) -> tuple[str, ...]:

@@ -218,7 +218,7 @@ BAD: list[tuple[dict[str, object], str]] = [
     ({"train_data": []}, "no row"),
     ({"device": "tpu"}, "device"),
     ({"sampler": "best"}, "sampler"),
-    ({"miner_options": {"a": 1}}, "no miner"),
+    ({"miner_options": {"a": 1}}, "without a miner"),
     ({"tags": [1]}, "tags"),
     ({"model_options": {"a": object()}}, "JSON"),
 ]

@@ -32,9 +32,13 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 @pytest.fixture
 async def finished(client: Client, quiet: Service, tmp_path: Path) -> dict[str, Any]:
     """A run that finished and left an artifact."""
+    return await finish(client, quiet, tmp_path, CONTENT)
+
+
+async def finish(client: Client, quiet: Service, folder: Path, content: bytes) -> dict[str, Any]:
     made = await client.run(name="tuned")
-    file = tmp_path / "artifact.zip"
-    file.write_bytes(CONTENT)
+    file = folder / "artifact.zip"
+    file.write_bytes(content)
     sha256, size = await quiet.app[keys.BLOBS].adopt(file)
     async with quiet.database.write() as tx:
         assert await runs.started(tx, made["id"], "cpu")
@@ -47,6 +51,12 @@ async def finished(client: Client, quiet: Service, tmp_path: Path) -> dict[str, 
             artifact_size=size,
         )
     return made
+
+
+async def test_an_artifact_that_is_no_zip_has_no_files(client: Client, quiet: Service, tmp_path: Path) -> None:
+    made = await finish(client, quiet, tmp_path, b"not a zip")
+    answer = await client.call("artifact_get", id=made["artifact_id"])
+    assert (answer.status, answer.json["files"], answer.json["size_bytes"]) == (200, [], 9)
 
 
 async def test_an_artifact_says_what_it_is(client: Client, finished: dict[str, Any]) -> None:

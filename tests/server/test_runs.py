@@ -59,6 +59,34 @@ async def test_the_same_key_at_the_same_time_makes_one_run(client: Client) -> No
     assert (await client.call("runs_list")).json["total"] == 1
 
 
+async def test_a_key_is_good_from_another_folder_and_interpreter(client: Client) -> None:
+    here = {"python": "/usr/bin/python3", "cwd": "/", "env": {"OMP_NUM_THREADS": "1"}}
+    first = await client.submit({**run_body(), "runtime": here}, key="k")
+    again = await client.submit({**run_body(), "runtime": {**here, "cwd": "/tmp", "env": {}}}, key="k")
+    assert (first.status, again.status) == (201, 200)
+    assert again.json["id"] == first.json["id"]
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value"),
+    [
+        ("model", "freeze", True),
+        ("model", "output_dim", 8),
+        ("model", "to_onnx", True),
+        ("data", "val_split", 0.1),
+        ("data", "eval_data", "pairs"),
+        ("hyper_parameters", "scheduler_options", {"a": 1}),
+        ("hyper_parameters", "loss_optimizer", "Adam"),
+    ],
+)
+async def test_what_no_worker_carries_out_is_refused(client: Client, section: str, field: str, value: object) -> None:
+    body = run_body()
+    body["config"][section] = {**body["config"].get(section, {}), field: value}
+    answer = await client.submit(body)
+    assert (answer.status, [error["path"] for error in answer.json["errors"]]) == (422, [f"$.config.{section}.{field}"])
+    assert "not offered" in answer.json["detail"]
+
+
 async def test_a_key_is_good_for_one_body_one_experiment_and_one_user(client: Client, quiet: Service) -> None:
     first = await client.submit(key="k")
     for other in (

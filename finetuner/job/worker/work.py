@@ -12,7 +12,7 @@ import torch
 import transformers
 from sentence_transformers import SentenceTransformer
 
-from finetuner.api import catalog
+from finetuner.api.checks import check_config
 from finetuner.callback import EvaluationCallback, from_wire
 from finetuner.errors import InvalidInput
 from finetuner.job.worker.artifact import write_artifact
@@ -45,7 +45,7 @@ def _work(run_dir: Path, report: Report) -> None:
     started_at = time.monotonic()
     spec = Spec.load(run_dir)
     config = spec.config
-    catalog.check_config(config)
+    check_config(config)
     train_data = spec.data_set(config.data.train_data)
     evaluations = _evaluations(spec, report)
     transformers.set_seed(config.hyper_parameters.seed)

@@ -92,10 +92,13 @@ async def _finished(request: web.Request) -> Row[Any]:
 
 
 def _files(path: Path) -> tuple[ArtifactFile, ...]:
-    with zipfile.ZipFile(path) as archive:
-        return tuple(
-            ArtifactFile(path=one.filename, size_bytes=one.file_size) for one in archive.infolist() if not one.is_dir()
-        )
+    """Give what a zip holds; a worker of one's own may leave something else, which is one file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = [one for one in archive.infolist() if not one.is_dir()]
+    except zipfile.BadZipFile:
+        return ()
+    return tuple(ArtifactFile(path=one.filename, size_bytes=one.file_size) for one in entries)
 
 
 HANDLERS: Final[Mapping[str, Handler]] = {"artifact_get": get, "artifact_content": content}

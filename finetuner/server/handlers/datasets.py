@@ -11,11 +11,12 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from finetuner.api.checks import refusal
 from finetuner.api.config import DatasetRequest
 from finetuner.api.convert import read_json
 from finetuner.data import FORMAT
 from finetuner.errors import DataNotFound, FieldError
-from finetuner.server import asked, checks, keys
+from finetuner.server import asked, keys
 from finetuner.server.auth import user_of
 from finetuner.server.store import blob_rows, datasets
 from finetuner.server.store.database import Connection
@@ -47,7 +48,7 @@ async def put(request: web.Request) -> web.Response:
         await _uploaded(conn, owner_id, body.sha256)
     errors = await asyncio.to_thread(_header_errors, request.app[keys.BLOBS].path(body.sha256), body)
     if errors:
-        raise checks.refusal(errors)
+        raise refusal(errors)
     async with request.app[keys.DATABASE].write() as tx:
         row = await datasets.put(tx, owner_id, name, body, await _uploaded(tx, owner_id, body.sha256))
     return asked.json_response(datasets.to_wire(row))

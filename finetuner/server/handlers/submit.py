@@ -6,12 +6,14 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
 
+import attrs
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from sqlalchemy import Row
 
+from finetuner.api.checks import refusal
 from finetuner.api.config import RunRequest
-from finetuner.api.convert import read_json
+from finetuner.api.convert import dumps, read_json
 from finetuner.api.names import near_hint
 from finetuner.api.types import RunStatus
 from finetuner.errors import FieldError
@@ -31,11 +33,12 @@ async def create(request: web.Request) -> web.Response:
     """Make a run; the same key with the same body gives the run that it made before."""
     asked.only(request)
     experiment = asked.path_name(request, "experiment")
-    body = await request.read()
-    asked_for = read_json(body, RunRequest)
+    asked_for = read_json(await request.read(), RunRequest)
     checked = checks.check(asked_for, is_embedded=request.app[keys.SETTINGS].embedded)
     key = _key(request)
-    body_sha256 = hashlib.sha256(experiment.encode() + b"\0" + body).hexdigest()
+    # The same call from another folder or interpreter is the same submission.
+    asked_alike = dumps(attrs.evolve(asked_for, runtime=None))
+    body_sha256 = hashlib.sha256(experiment.encode() + b"\0" + asked_alike).hexdigest()
     owner_id = user_of(request).id
     async with request.app[keys.DATABASE].write() as tx:
         row = None if key is None else await _earlier(tx, owner_id, key, body_sha256)
@@ -95,7 +98,7 @@ async def _data(conn: Connection, owner_id: int, checked: Checked) -> dict[str, 
             message = f"there is no artifact {checked.artifact_id!r} of a finished run"
             errors.append(FieldError(path="$.config.model.artifact", message=message))
     if errors:
-        raise checks.refusal(errors)
+        raise refusal(errors)
     return found
 
 
