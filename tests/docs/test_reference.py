@@ -8,6 +8,7 @@ from pathlib import Path
 
 from finetuner import errors
 from finetuner.api import routes
+from finetuner.server import refusals
 from tests.docs.blocks import ROOT, pages
 
 HTTP = (ROOT / "docs/http.md").read_text(encoding="utf-8")
@@ -18,6 +19,21 @@ ERRORS = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
 def test_every_route_is_in_the_docs_and_no_other() -> None:
     documented = set(re.findall(r"^\| (\w+) \| `([^`]+)` \| (\w+) \| (.+) \|$", HTTP, re.MULTILINE))
     assert documented == {(route.method, route.path, route.who, route.summary) for route in routes.ROUTES}
+
+
+def test_every_error_code_is_in_the_docs_and_no_other() -> None:
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "finetuner/server").rglob("*.py"))
+    table = HTTP[HTTP.index("## Error codes") :]
+    documented = {
+        (code, int(status))
+        for codes, status in re.findall(r"^\| ((?:`\w+` )+)\| (\d+) \|", table, re.MULTILINE)
+        for code in re.findall(r"\w+", codes)
+    }
+    answered = {(code, int(status)) for status, code in re.findall(r'Refusal\(\s*(\d+),\s*"(\w+)"', sources)}
+    answered |= {(code, status) for _, status, code in refusals._STATUS}
+    answered |= {(code, status) for status, code in refusals._OF_HTTP.items()}
+    answered |= {("bad_request", 400), ("internal", 500)}
+    assert documented == answered
 
 
 def test_every_setting_is_in_the_docs_and_no_other() -> None:
