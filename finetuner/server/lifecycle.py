@@ -29,6 +29,7 @@ from finetuner.server.settings import Settings
 T = TypeVar("T")
 _LOCK_WAIT_S: Final = 2.0
 _STREAMS_END_S: Final = 5.0
+_ROOM_BYTES: Final = 2**20
 _log = structlog.get_logger("finetuner.server")
 
 
@@ -108,6 +109,22 @@ def held(settings: Settings) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def check_room(settings: Settings) -> None:
+    """Make sure that what a start writes finds room, before any of it is written.
+
+    Raises:
+        StorageFull: The disk is full.
+    """
+
+    def act() -> None:
+        with tempfile.TemporaryFile(dir=settings.root) as file:
+            file.write(bytes(_ROOM_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+
+    explained(settings.root, act)
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
@@ -220,4 +237,5 @@ def run(settings: Settings) -> None:
         StorageFull: The disk is full.
     """
     with held(settings), bound_socket(settings.host, settings.port) as taken:
+        check_room(settings)
         asyncio.run(serve(settings, taken))
