@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from getpass import getpass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +18,7 @@ from finetuner.aio import credentials, display
 from finetuner.aio.endpoint import Endpoint
 from finetuner.aio.experiment import AsyncExperiment
 from finetuner.aio.listing import AsyncRunIterator
+from finetuner.aio.question import ask_secret
 from finetuner.aio.run import AsyncRun, fetch_artifact
 from finetuner.aio.submission import Submission, submit
 from finetuner.aio.transport import Request, Transport
@@ -132,7 +132,7 @@ class AsyncClient:
                     f"no token for {address.url}: call finetuner.login(host={address.url!r}, token=...) or set "
                     "FINETUNER_TOKEN; `finetuner server user add` on the server makes one"
                 )
-            given = (await asyncio.to_thread(getpass, f"Token for {address.url}: ")).strip()
+            given = await ask_secret(f"Token for {address.url}: ")
             endpoint.point(None, given)
         await self._transport.call(Request(route="me"))
         if given:
