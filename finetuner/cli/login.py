@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -23,11 +24,28 @@ def login(settings: Settings, force: bool) -> None:
     `finetuner --host URL login` asks for the token; `--token-file FILE` takes it from a file. Whoever runs the server
     makes tokens with `finetuner server user add`. This machine's own server needs no login.
     """
+    from finetuner.errors import NotLoggedIn  # noqa: PLC0415 - help and completion load none of it
+
+    host = settings.host or os.environ.get("FINETUNER_HOST")
+    can_ask = host is not None and sys.stdin.isatty()
     token = settings.token()
+    if token is None and force and can_ask:
+        token = _ask(host)
+    try:
+        logged_in = settings.run(lambda client: _login(client, token))
+    except NotLoggedIn:
+        if token is not None or not can_ask:
+            raise
+        asked = _ask(host)
+        logged_in = settings.run(lambda client: _login(client, asked))
+    note(f"Logged in to {logged_in}.")
 
-    async def work(client: AsyncClient) -> str:
-        await client.login(force=force, interactive=token is None and sys.stdin.isatty(), token=token)
-        return str(client.host)
 
-    host = settings.run(work)
-    note(f"Logged in to {host}.")
+async def _login(client: AsyncClient, token: str | None) -> str:
+    await client.login(interactive=False, token=token)
+    return client.host
+
+
+def _ask(host: str | None) -> str:
+    """Ask for a token; here, and not in the event loop, whose threads Ctrl-C does not end."""
+    return str(click.prompt(f"Token for {host}", hide_input=True, err=True)).strip()

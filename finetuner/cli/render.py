@@ -110,7 +110,7 @@ def print_run(info: RunInfo, config: Mapping[str, Json], now: dt.datetime) -> No
     out = console()
     out.print(Text.assemble((shown_name(info), "bold"), "  ", (info.status, STYLES[info.status])), soft_wrap=True)
     for name, value in _facts(info, now):
-        out.print(Text.assemble((f"  {name:<12}", "dim"), visible(value)), soft_wrap=True)
+        out.print(Text.assemble((f"  {name:<13}", "dim"), visible(value)), soft_wrap=True)
     if info.failure is not None:
         _print_failure(out, info)
     if info.metrics:

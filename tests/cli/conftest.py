@@ -53,15 +53,25 @@ class Shell:
         return subprocess.CompletedProcess(arguments, process.returncode, out or "", err or "")
 
     def on_terminal(self, *arguments: str, columns: int = 80) -> tuple[int, str]:
-        """Run a command with a terminal as its stdout and stderr; give its exit code and what the terminal got."""
+        """Run a command on a terminal; give its exit code and what the terminal showed."""
+        with self.terminal(*arguments, columns=columns) as (process, keyboard):
+            shown = b"".join(_chunks(keyboard)).decode()
+            process.wait(DEADLINE_S)
+        return process.returncode, shown
+
+    @contextlib.contextmanager
+    def terminal(self, *arguments: str, columns: int = 80) -> Iterator[tuple[subprocess.Popen[str], int]]:
+        """Start a command on a terminal; give it with the descriptor that types and reads what is shown."""
         ours, theirs = pty.openpty()
         env = {**self.env, "COLUMNS": str(columns), "TERM": "xterm-256color"}
-        with attrs.evolve(self, env=env).start(*arguments, stdout=theirs, stderr=theirs) as process:
-            os.close(theirs)
-            got = b"".join(_chunks(ours))
+        process = attrs.evolve(self, env=env).start(*arguments, stdin=theirs, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        try:
+            yield process, ours
+        finally:
+            process.kill()
             process.wait(DEADLINE_S)
-        os.close(ours)
-        return process.returncode, got.decode()
+            os.close(ours)
 
     def client(self) -> AsyncClient:
         """Give a client for the service, which was started by a command."""
@@ -91,6 +101,16 @@ async def settled(run: AsyncRun) -> None:
     """Wait until a run has ended, however it did."""
     with contextlib.suppress(RunFailed):
         await run.wait(timeout_s=DEADLINE_S)
+
+
+def read_until(descriptor: int, text: str) -> str:
+    """Read what a terminal shows until that text has come."""
+    shown = b""
+    for chunk in _chunks(descriptor):
+        shown += chunk
+        if text.encode() in shown:
+            return shown.decode()
+    raise AssertionError(f"{text!r} did not come: {shown.decode()}")
 
 
 def _chunks(descriptor: int) -> Iterator[bytes]:
