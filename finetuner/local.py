@@ -2,6 +2,8 @@
 
 A server holds `flock(LOCK_EX)` on `server.lock` for life, and says in `server.json` where it listens. That file is
 believed only while the lock is held: whoever has the port after the server died never gets its token.
+
+The file is longer than most: what finds a server and what starts one must agree on every line about lock and file.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ _APP: Final = "finetuner"
 _HTTP_TIMEOUT_S: Final = 5.0
 _POLL_S: Final = 0.02
 _MAX_LOG_BYTES: Final = 10 * 2**20
+_LOG_END_BYTES: Final = 2**18
 _SERVICE_MODULES: Final = ("sqlalchemy", "alembic", "structlog")
 _JOB_MODULES: Final = ("torch", "sentence_transformers", "pytorch_metric_learning", "pytrec_eval")
 
@@ -164,13 +167,8 @@ def check_job_packages() -> None:
 
 def log_lines(count: int = 20) -> list[str]:
     """Give the last lines of the server's own log."""
-    try:
-        with (_root() / embedded.LOG_NAME).open("rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - 256 * 1024))
-            lines = log.read().decode("utf-8", "replace").split("\n")
-    except OSError:
-        return []
-    return [line for line in lines if line][-count:] if count > 0 else []
+    lines = _log_since(None)
+    return lines[-count:] if count > 0 else []
 
 
 @attrs.frozen(kw_only=True)
@@ -375,16 +373,17 @@ def _start_error(pid: int, code: int | None, began: int) -> ServerError:
 
 
 def _start_failed(why: str, began: int | None = None) -> ServerStartFailed:
-    lines = log_lines() if began is None else _log_since(began)[-20:]
+    where = _root() / embedded.LOG_NAME
     return ServerStartFailed(
-        f"the embedded server did not start: {why}. Its log is {_root() / embedded.LOG_NAME}", log=lines
+        f"the embedded server did not start: {why}. Its log is {where}", log=_log_since(began)[-20:]
     )
 
 
-def _log_since(began: int) -> list[str]:
+def _log_since(began: int | None) -> list[str]:
+    """Give the lines of the server's log from a byte on, or those at its end."""
     with contextlib.suppress(OSError), (_root() / embedded.LOG_NAME).open("rb") as log:
-        log.seek(began)
-        return [line for line in log.read(1024 * 1024).decode("utf-8", "replace").split("\n") if line]
+        log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_END_BYTES) if began is None else began)
+        return [line for line in log.read(_LOG_END_BYTES).decode("utf-8", "replace").split("\n") if line]
     return []
 
 

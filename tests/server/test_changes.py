@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,16 @@ from finetuner.server.store import changes
 from finetuner.server.store.changes import ChangeRow
 from tests.server.serving import Service, make_settings, serving
 from tests.server.streams import Stream, data, opened
-from tests.server.test_scheduler import ended, job, reached, run_dir
+from tests.server.test_scheduler import ended, job, reached, run_dir, stop_runs
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return make_settings(tmp_path / "state", job_argv=job("until('go')"), grace_s=1.0)
+def settings(tmp_path: Path) -> Iterator[Settings]:
+    made = make_settings(tmp_path / "state", job_argv=job("until('go')"), grace_s=1.0)
+    yield made
+    stop_runs(made.runs_dir)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from finetuner.server.settings import Settings
 from tests.docs.blocks import ROOT
 from tests.server.serving import Client
 from tests.server.streams import opened
-from tests.server.test_scheduler import job, until
+from tests.server.test_scheduler import job, stop_runs, until
 
 pytestmark = pytest.mark.anyio
 DEADLINE_S = 60.0
@@ -91,6 +91,7 @@ def servers(tmp_path: Path) -> Iterator[Servers]:
     for process in made.started:
         process.kill()
         process.communicate()
+    stop_runs(made.settings.runs_dir)
 
 
 @pytest.fixture

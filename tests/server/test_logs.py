@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -21,7 +21,7 @@ from finetuner.server.refusals import Refusal
 from finetuner.server.settings import Settings
 from tests.server.serving import Service, make_settings, serving, starting_nothing
 from tests.server.streams import data, opened
-from tests.server.test_scheduler import ended, job, reached, run_dir, until
+from tests.server.test_scheduler import ended, job, reached, run_dir, stop_runs, until
 
 pytestmark = pytest.mark.anyio
 TEXT = "one\nzwei ü\n\nfour\u2028still four\nfive\n"
@@ -30,8 +30,10 @@ WRITER = job(f"sys.stdout.buffer.write({LOG!r}); sys.stdout.flush(); until('go')
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return make_settings(tmp_path / "state", job_argv=WRITER, grace_s=1.0)
+def settings(tmp_path: Path) -> Iterator[Settings]:
+    made = make_settings(tmp_path / "state", job_argv=WRITER, grace_s=1.0)
+    yield made
+    stop_runs(made.runs_dir)
 
 
 @pytest.fixture

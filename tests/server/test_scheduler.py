@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import zipfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,14 @@ from sqlalchemy import text
 from finetuner.api.types import Progress
 from finetuner.errors import Conflict
 from finetuner.server import keys
+from finetuner.server.executors import rundir
 from finetuner.server.executors.subprocess_executor import SubprocessExecutor, is_passed_on
 from finetuner.server.ingest import digest
 from finetuner.server.settings import Settings, count_gpus, job_argv
 from finetuner.server.store import runs
 from finetuner.server.store.database import Database
 from finetuner.server.store.runs import QueuedRun
+from tests.rundir_support import end
 from tests.server.serving import Service, make_settings, serving, starting_nothing
 
 pytestmark = pytest.mark.anyio
@@ -52,8 +54,20 @@ WAITING = job("print('waiting', flush=True); until('go'); print('went', flush=Tr
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return make_settings(tmp_path / "state", job_argv=WAITING, grace_s=1.0)
+def settings(tmp_path: Path) -> Iterator[Settings]:
+    made = make_settings(tmp_path / "state", job_argv=WAITING, grace_s=1.0)
+    yield made
+    stop_runs(made.runs_dir)
+
+
+def stop_runs(folder: Path) -> None:
+    """Stop every run in a folder: no test leaves processes behind."""
+    made = [path for path in folder.glob("*") if (path / "job.json").exists()]
+    paths = [path for path in made if rundir.observe(path).state != "not_started"]
+    for path in paths:
+        rundir.request_stop(path)
+    for path in paths:
+        end(path)
 
 
 @pytest.fixture
@@ -348,7 +362,7 @@ async def test_a_run_directory_that_was_taken_away_is_lost(settings: Settings) -
         assert last["details"].startswith("lost: ")
         next_one = await service.client.run()
         await reached(service, next_one, "STARTED")
-    (away / "go").touch()
+    stop_runs(settings.state_dir)
 
 
 async def test_a_directory_without_a_row_is_taken_away(settings: Settings) -> None:
