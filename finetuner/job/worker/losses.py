@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from finetuner.api import catalog
 from finetuner.api.catalog import RANKING_LOSS, Entry
 from finetuner.errors import InvalidInput
+from finetuner.job.worker.forward import embed
 
 
 class MaskedRankingLoss(MultipleNegativesRankingLoss):
@@ -28,10 +30,8 @@ class MaskedRankingLoss(MultipleNegativesRankingLoss):
         self._wrong: Tensor | None = None
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
-        """Give the loss of a batch; on a CPU short columns are not padded to the length of long ones."""
-        if self.model.device.type != "cpu":
-            return super().forward(sentence_features, labels)
-        embeddings = [self.model(features)["sentence_embedding"] for features in sentence_features]
+        """Give the loss of a batch: tokens of each column, and the texts' ids."""
+        embeddings = [embed(self.model, features) for features in sentence_features]
         return self.compute_loss_from_embeddings(embeddings, labels)
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class MetricLoss(nn.Module):
             sentence_features: Tokens of each column.
             labels: (n, columns): the class of each text.
         """
-        embeddings = torch.cat([self.model(features)["sentence_embedding"] for features in sentence_features])
+        embeddings = torch.cat([embed(self.model, features) for features in sentence_features])
         classes = labels.T.reshape(-1)
         found = None if self.miner is None else self.miner(embeddings, classes)
         value: Tensor = self.loss(embeddings, classes, found)
@@ -103,16 +103,21 @@ def make_loss(
     if name == RANKING_LOSS:
         if miner is not None:
             raise InvalidInput(f"{name} takes its negatives from the batch; leave the miner {miner!r} out")
-        return MaskedRankingLoss(model, **_made_from(entry, options))
+        return _make(entry, options, functools.partial(MaskedRankingLoss, model))
     found = None
     if miner is not None:
-        found = _make(catalog.check("miner", miner, miner_options), miner_options or {})
-    return MetricLoss(model, _make(entry, options), found)
+        chosen = catalog.check("miner", miner, miner_options)
+        found = _make(chosen, miner_options or {}, _imported(chosen))
+    return MetricLoss(model, _make(entry, options, _imported(entry)), found)
 
 
-def _make(entry: Entry, options: Mapping[str, Any]) -> nn.Module:
+def _imported(entry: Entry) -> Callable[..., nn.Module]:
     module, _, name = entry.source.partition(":")
-    kind: type[nn.Module] = getattr(importlib.import_module(module), name)
+    kind: Callable[..., nn.Module] = getattr(importlib.import_module(module), name)
+    return kind
+
+
+def _make(entry: Entry, options: Mapping[str, Any], kind: Callable[..., nn.Module]) -> nn.Module:
     try:
         return kind(**_made_from(entry, options))
     except (AssertionError, TypeError, ValueError) as error:

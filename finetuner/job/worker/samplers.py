@@ -45,5 +45,5 @@ class ClassBatchSampler(DefaultBatchSampler):
             yield stream[start : start + self.batch_size]
 
     def __len__(self) -> int:
-        whole, rest = divmod(self._size, self.batch_size)
+        whole, rest = divmod(self._size, int(self.batch_size))
         return whole if self.drop_last or not rest else whole + 1
