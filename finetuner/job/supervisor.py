@@ -343,7 +343,8 @@ class Supervisor:
         self._terminated = True
 
     def _stop_requested(self) -> bool:
-        return self._terminated or (self._run_dir / "stop").exists()
+        """Say whether somebody wants the run's end; whoever removes its directory does."""
+        return self._terminated or (self._run_dir / "stop").exists() or not self._run_dir.exists()
 
     def _cannot_start(self, error: Exception) -> Json:
         hint = "the command and the folder it runs in must exist on this machine, and the command be executable"

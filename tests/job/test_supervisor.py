@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import stat
 import sys
@@ -237,6 +238,15 @@ while True: time.sleep(60)
         until(lambda: rundir.log_size(run_dir), "the job is ready")
         rundir.request_stop(run_dir)
         assert (end(run_dir).outcome, end(run_dir).signal) == ("cancelled", 9)
+
+    @LINUX
+    def test_a_run_whose_directory_is_removed_ends_with_it(self, tmp_path: Path) -> None:
+        cookie = "removed-" + tmp_path.name
+        run_dir = make(tmp_path / "r", "import time; print(1, flush=True); time.sleep(600)", cookie=cookie)
+        rundir.start(run_dir, os.environ)
+        until(lambda: rundir.log_size(run_dir), "the job is ready")
+        shutil.rmtree(run_dir)
+        until(lambda: not marked(cookie), "the end of supervisor and command")
 
     def test_before_the_start_the_command_never_runs(self, tmp_path: Path) -> None:
         run_dir = make(tmp_path / "r", "open('ran', 'w')")
