@@ -14,6 +14,7 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from finetuner.api import types
+from finetuner.cli.console import PlainConsole
 from finetuner.cli.text import duration, line_for
 
 INDENT: Final = 3
@@ -49,7 +50,7 @@ class View:
     """The demo's output. On a terminal it has colour and a bar at the bottom; elsewhere it is plain lines."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False, markup=False, emoji=False)
+        self.console = console or PlainConsole()
         self.width = min(self.console.width, MAX_WIDTH)
         self._steps = 0
 
@@ -95,9 +96,7 @@ class View:
             TextColumn(" " * INDENT + "{task.description}"),
             BarColumn(bar_width=None),
             TextColumn("{task.fields[numbers]}"),
-            console=Console(width=self.width, highlight=False, markup=False, emoji=False)
-            if self.width < self.console.width
-            else self.console,
+            console=PlainConsole(width=self.width) if self.width < self.console.width else self.console,
             transient=True,
             expand=True,
             refresh_per_second=4,

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from finetuner.api import convert
 from finetuner.api.types import Json, Metrics, Progress, RunInfo, RunStatus
+from finetuner.cli.console import PlainConsole
 from finetuner.cli.names import shown_name
 from finetuner.cli.text import ago, count, duration, visible
 
@@ -24,11 +25,6 @@ STYLES: Final[Mapping[RunStatus, str]] = {
     RunStatus.FAILED: "red",
 }
 COLUMNS: Final = ("RUN", "STATUS", "CREATED", "TOOK", "DETAILS")
-
-
-def console() -> Console:
-    """Give a console that takes text as it is: no markup, no guessing at numbers or emoji."""
-    return Console(highlight=False, markup=False, emoji=False)
 
 
 def json_bytes(value: Any, *, indent: bool = False) -> bytes:
@@ -91,7 +87,7 @@ def print_runs(infos: Sequence[RunInfo], now: dt.datetime) -> None:
             "" if took is None else duration(took),
             visible(details_text(info)),
         )
-    console().print(table)
+    PlainConsole().print(table)
 
 
 def _plain_row(info: RunInfo, now: dt.datetime) -> tuple[str, ...]:
@@ -107,7 +103,7 @@ def _plain_row(info: RunInfo, now: dt.datetime) -> tuple[str, ...]:
 
 def print_run(info: RunInfo, config: Mapping[str, Json], now: dt.datetime) -> None:
     """Print all that is known of one run."""
-    out = console()
+    out = PlainConsole()
     out.print(Text.assemble((shown_name(info), "bold"), "  ", (info.status, STYLES[info.status])), soft_wrap=True)
     for name, value in _facts(info, now):
         out.print(Text.assemble((f"  {name:<13}", "dim"), visible(value)), soft_wrap=True)

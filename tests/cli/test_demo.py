@@ -105,6 +105,18 @@ def test_a_run_that_fails_fails_the_demo(shell: Shell) -> None:
     assert "fail-demo" in again.stderr
 
 
+@pytest.mark.xdist_group("cli")
+def test_a_reader_that_leaves_ends_it_silently(shell: Shell) -> None:
+    process = shell.start("demo", "--run-name", "left-demo", "--steps", "1")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    assert process.wait(DEADLINE_S) == ExitCode.PIPE_CLOSED
+    process.stderr.close()
+
+
 def test_a_missing_package_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(demo_tour, "PACKAGES", ("click", "not_installed_here"))
     tour = Tour(directory=tmp_path / "demo", run_name=None, steps=1, seed=0, timeout_s=1, host=None)

@@ -1,0 +1,23 @@
+"""Where tables and colours go."""
+
+from __future__ import annotations
+
+import errno
+from typing import NoReturn
+
+from rich.console import Console
+
+
+class PlainConsole(Console):
+    """Takes text as it is: no markup, no guessing at numbers or emoji."""
+
+    def __init__(self, *, width: int | None = None) -> None:
+        super().__init__(width=width, highlight=False, markup=False, emoji=False)
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Leave it to the entrance how to end when the reader of the output went away.
+
+        Raises:
+            BrokenPipeError: Always.
+        """
+        raise BrokenPipeError(errno.EPIPE, "the reader of the output went away")
