@@ -102,7 +102,7 @@ def logs(lines: int) -> None:
 
 @server.command()
 @click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Listen on this address.")
-@click.option("--port", type=click.IntRange(0, 65_535), default=8080, show_default=True, help="Listen on this port.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=8421, show_default=True, help="Listen on this port.")
 @click.option("--slots", type=click.IntRange(min=1), help="Runs at the same time.  [one a GPU, else 1]")
 @_state_dir
 @click.pass_context

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import metadata
 from typing import Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from finetuner.api.convert import dumps
+from finetuner.api.embedded import package_version
 from finetuner.api.types import API_MIN, API_VERSION, Health
 from finetuner.server import keys
 from finetuner.server.asked import json_response
@@ -21,7 +21,7 @@ async def health(request: web.Request) -> web.Response:
     settings = request.app[keys.SETTINGS]
     said = Health(
         status="ok",
-        version=metadata.version("finetuner"),
+        version=package_version(),
         api_min=API_MIN,
         api_max=API_VERSION,
         embedded=settings.embedded,
