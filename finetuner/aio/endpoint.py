@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-import anyio.to_thread
 import attrs
 
 from finetuner import local
 from finetuner.aio import credentials
+from finetuner.aio.blocking import in_daemon_thread
 
 START_TIMEOUT_S: Final = 60.0
 """Longest wait for the embedded server to start."""
@@ -67,7 +67,7 @@ class Endpoint:
         if self._found is None:
             async with self._lock:
                 if self._found is None:
-                    self._found = await anyio.to_thread.run_sync(self._find, abandon_on_cancel=True)
+                    self._found = await in_daemon_thread(self._find)
         return self._found
 
     def _find(self) -> Address:

@@ -130,6 +130,7 @@ class Reconnecting:
 
     async def _connect(self, request: Request) -> aiohttp.ClientResponse | Refused:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
+        self._transport.check_open()
         await self._transport.endpoint.get()
         async with asyncio.timeout(self.idle_timeout_s):
             response = await self._transport.open(request, stream=True, timeout=timeout)

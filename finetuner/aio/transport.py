@@ -86,9 +86,17 @@ class Transport:
         for pool in pools.values():
             await pool.close()
 
-    def _pool(self, *, stream: bool) -> aiohttp.ClientSession:
+    def check_open(self) -> None:
+        """Refuse to go on with a client that is closed.
+
+        Raises:
+            RuntimeError: It is.
+        """
         if self._is_closed:
             raise RuntimeError("this client is closed; make another one")
+
+    def _pool(self, *, stream: bool) -> aiohttp.ClientSession:
+        self.check_open()
         if self._given is not None:
             return self._given
         pool = self._pools.get(stream)
@@ -112,6 +120,7 @@ class Transport:
         return response
 
     async def _send(self, request: Request, *, stream: bool, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
+        self.check_open()
         address = await self.endpoint.get()
         headers = {"Accept-Encoding": "identity", **request.headers}
         if request.body is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import secrets
 import sys
 from collections.abc import Sequence
@@ -47,6 +48,14 @@ def _ended(error: FinetunerError) -> int:
     return _CODES.get(type(error), 1)
 
 
+def _leave(code: int) -> None:
+    """End the process with this code, whatever becomes of output that a full disk refuses."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(code)
+
+
 def read(arguments: Sequence[str] | None) -> Settings:
     """Make the settings of a command line."""
     parser = argparse.ArgumentParser(prog="python -m finetuner.server", description="Run a Finetuner server.")
@@ -76,4 +85,4 @@ def read(arguments: Sequence[str] | None) -> Settings:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    _leave(main())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -23,24 +25,60 @@ TRAINING_DEADLINE_S = 900
 
 
 @pytest.mark.train
-@pytest.mark.timeout(3 * TRAINING_DEADLINE_S)
-def test_it_leads_from_data_to_answers_and_its_script_does_the_same(tmp_path: Path) -> None:
+@pytest.mark.counted
+@pytest.mark.timeout(6 * TRAINING_DEADLINE_S)
+def test_it_leads_from_data_to_answers_and_its_scripts_do_the_same(
+    tmp_path: Path, scaled: Callable[[int], int]
+) -> None:
+    """In full: 60 steps for each of three seeds, and what the README promises of the gain."""
     shell = Shell(env=environment(tmp_path), cwd=tmp_path, state=tmp_path / "state")
+    steps = scaled(60)
     try:
-        ended = shell("demo", "--steps", "2", "--run-name", "small", deadline_s=TRAINING_DEADLINE_S)
-        assert ended.returncode == 0, ended.stdout + ended.stderr
-        steps = re.findall(r"^(\d)  (\w+)", ended.stdout, re.MULTILINE)
-        assert [int(number) for number, _ in steps] == list(range(1, len(steps) + 1))
-        assert re.search(r"first answer right \(recall@1\) +[\d.]+ +[\d.]+ +[+-]", ended.stdout)
-        assert not re.search(r"[ \x1b]$", ended.stdout, re.MULTILINE)
-        assert "(c) " in (tmp_path / "finetuner-demo/LICENSE-MITRE-ATTACK.txt").read_text()
-        assert (tmp_path / "finetuner-demo/small.zip").stat().st_size > 10_000_000
-        _shorten(tmp_path / "finetuner-demo")
+        for seed in range(scaled(3)):
+            folder = tmp_path / f"seed-{seed}"
+            gained = _demo(shell, folder, seed=seed, steps=steps)
+            if steps == 60:
+                assert gained["names"] >= 25
+                assert gained["over the stronger baseline"] > 0
+        _shorten(tmp_path / "seed-0")
         for script in ("demo_sync.py", "demo_async.py"):
-            said = _python(shell, script, tmp_path / "finetuner-demo")
+            said = _python(shell, script, tmp_path / "seed-0")
             assert re.search(r"^the malware deletes .* -> \w", said, re.MULTILINE)
     finally:
         shell.stop_server()
+
+
+def _demo(shell: Shell, folder: Path, *, seed: int, steps: int) -> dict[str, float]:
+    """Run the demo as a user does, and give its gains of recall@1 in points."""
+    name = folder.name
+    ended = shell(
+        "demo",
+        *("--steps", str(steps), "--seed", str(seed), "--run-name", name, "--directory", str(folder)),
+        deadline_s=TRAINING_DEADLINE_S,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    titles = re.findall(r"^(\d)  (\w+)", ended.stdout, re.MULTILINE)
+    assert [int(number) for number, _ in titles] == list(range(1, len(titles) + 1))
+    assert re.search(r"first answer right \(recall@1\) +[\d.]+ +[\d.]+ +[+-]", ended.stdout)
+    assert not re.search(r"[ \x1b]$", ended.stdout, re.MULTILINE)
+    assert "(c) " in (folder / "LICENSE-MITRE-ATTACK.txt").read_text()
+    assert (folder / f"{name}.zip").stat().st_size > 10_000_000
+    run = json.loads(shell("runs", "show", name, "--json").stdout)
+    before, after = (run["metrics"][stage] for stage in ("before", "after"))
+    trained = re.search(r"^.*trained \d+ steps in .*$", ended.stdout, re.MULTILINE)
+    print(f"seed {seed}: {trained and trained[0].strip()}; recall@1 before {_recalls(before)}, after {_recalls(after)}")
+    best = max(value for key, value in before.items() if key.endswith("recall_at_1"))
+    names = _recall(after, "names")
+    return {"names": 100 * (names - _recall(before, "names")), "over the stronger baseline": 100 * (names - best)}
+
+
+def _recall(metrics: dict[str, float], caption: str) -> float:
+    """Give a callback's recall@1; the first callback's values have no caption."""
+    return metrics.get(f"{caption}/recall_at_1", metrics.get("recall_at_1", 0.0))
+
+
+def _recalls(metrics: dict[str, float]) -> dict[str, float]:
+    return {key: round(value, 3) for key, value in metrics.items() if key.endswith("recall_at_1")}
 
 
 def _shorten(folder: Path) -> None:

@@ -6,6 +6,7 @@ import gc
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from finetuner import errors
 from finetuner.aio.client import AsyncClient
@@ -121,8 +122,8 @@ def test_ctrl_c_ends_a_wait_and_not_the_run(home: Home, submit: Submit, tmp_path
     source = """
     import finetuner.sync
     run = finetuner.sync.get_run_by_id(sys.argv[1])
-    say("waits")
     try:
+        say("waits")
         run.wait()
     except KeyboardInterrupt:
         say(run.status())
@@ -133,6 +134,27 @@ def test_ctrl_c_ends_a_wait_and_not_the_run(home: Home, submit: Submit, tmp_path
         interrupt_at(process, "waits")
         output, shown = process.communicate(timeout=LIMIT_S)
     assert (process.returncode, output, shown) == (0, "STARTED\n", "")
+    (tmp_path / "gate").touch()
+    made.wait(LIMIT_S)
+
+
+def test_a_program_ends_though_its_log_waits_for_a_server_to_start(home: Home, submit: Submit, tmp_path: Path) -> None:
+    made = submit(lines=5, gate=str(tmp_path / "gate"))
+    source = """
+    import finetuner.sync
+    log = finetuner.sync.get_run_by_id(sys.argv[1]).stream_logs()
+    next(log)
+    say("reads")
+    while not any(thread.name == "finetuner call" for thread in threading.enumerate()):
+        time.sleep(0.01)
+    """
+    with started(source, made.id) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "reads\n"
+        with FileLock(home.state / "v1" / "start.lock"):
+            home.kill_server()
+            output, shown = process.communicate(timeout=LIMIT_S / 2)
+    assert (process.returncode, output, shown) == (0, "", "")
     (tmp_path / "gate").touch()
     made.wait(LIMIT_S)
 
