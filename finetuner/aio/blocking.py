@@ -1,7 +1,7 @@
 """A blocking call that nobody has to wait for: not when it is cancelled, and not at exit.
 
-Threads of an executor are joined when the interpreter exits, and so are anyio's while their task lives: a call that
-looks for a server, or waits for a person, would hold up the end of the program.
+Threads of an executor are joined when the interpreter exits, and so are anyio's where the loop is the main thread's: a
+call that looks for a server, or waits for a person, would hold up the end of the program.
 """
 
 from __future__ import annotations
