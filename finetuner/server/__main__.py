@@ -36,8 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         lifecycle.run(attrs.evolve(settings, job_argv=job_argv()))
     except FinetunerError as error:
-        with contextlib.suppress(OSError):  # the log may be on the disk that is full
-            _log.error("server could not start", kind=type(error).__name__, error=str(error))
+        _log.error("server could not start or go on", kind=type(error).__name__, error=str(error))
         return _ended(error)
     return 0
 

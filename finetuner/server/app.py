@@ -129,5 +129,7 @@ async def _parts(app: web.Application) -> AsyncIterator[None]:
         app[keys.DATABASE] = database
         app[keys.BLOBS] = blobs_store
         app[keys.HUB] = await stack.enter_async_context(Hub(database))
-        app[keys.SCHEDULER] = await stack.enter_async_context(Scheduler(settings, database, blobs_store))
+        app[keys.SCHEDULER] = await stack.enter_async_context(
+            Scheduler(settings, database, blobs_store, app[PRESENCE].stopping.set)
+        )
         yield

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import io
 import os
 import signal
 import socket
@@ -14,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, TextIO, TypeVar, cast
 
 import structlog
 from aiohttp import web
@@ -41,6 +42,30 @@ class FolderTakenError(FinetunerError):
     """Another server runs on that state folder."""
 
 
+class SchedulerEndedError(FinetunerError):
+    """Nothing starts or follows runs any more."""
+
+
+class LogFile(io.TextIOBase):
+    """The server's log: a line that the disk refuses is lost, and nothing else with it.
+
+    Args:
+        descriptor: Of a file opened to append to.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._is_cut = False
+
+    def write(self, text: str) -> int:
+        """Write a line as far as there is room."""
+        data = (b"\n" if self._is_cut else b"") + text.encode(errors="replace")
+        with contextlib.suppress(OSError):
+            # One write a line: what a buffer kept of a refused one would come again, or fail at the end.
+            self._is_cut = os.write(self._descriptor, data) < len(data)
+        return len(text)
+
+
 def set_up_log(settings: Settings) -> None:
     """Write the server's log as JSON lines; an embedded one has its own file as stdout already.
 
@@ -49,7 +74,8 @@ def set_up_log(settings: Settings) -> None:
         StorageFull: The disk is full.
     """
     explained(settings.root, lambda: settings.root.mkdir(mode=0o700, parents=True, exist_ok=True))
-    file = explained(settings.root, lambda: settings.log_path.open("a", encoding="utf-8", buffering=1))
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    file = LogFile(explained(settings.root, lambda: os.open(settings.log_path, flags, 0o600)))
     settings.log_path.chmod(0o600)
     structlog.configure(
         processors=[
@@ -58,7 +84,7 @@ def set_up_log(settings: Settings) -> None:
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(default=str),
         ],
-        logger_factory=structlog.WriteLoggerFactory(file=file),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", file)),
         cache_logger_on_first_use=True,
     )
 
@@ -182,6 +208,7 @@ async def serve(settings: Settings, taken: socket.socket) -> None:
     """Serve until a signal, a client or idleness ends it; runs go on.
 
     Raises:
+        SchedulerEndedError: A fault ended it; whoever looks after the server is to start it again.
         StateCorrupt: The state folder cannot be used.
         StorageFull: The disk is full.
     """
@@ -204,8 +231,13 @@ async def serve(settings: Settings, taken: socket.socket) -> None:
         # Nobody finds it from here on; whoever looks starts another once the lock is free.
         settings.file_path.unlink(missing_ok=True)
         presence.stopping.set()
+        has_scheduler = app[keys.SCHEDULER].is_alive
     finally:
         await runner.cleanup()
+    if not has_scheduler:
+        raise SchedulerEndedError(
+            "a fault ended what starts and follows runs, and the server with it: its log says more"
+        )
     _log.info("server stopped")
 
 
@@ -233,6 +265,7 @@ def run(settings: Settings) -> None:
     Raises:
         FolderTakenError: Another server runs on the state folder.
         PortTakenError: The address cannot be had.
+        SchedulerEndedError: A fault ended it.
         StateCorrupt: The state folder cannot be used.
         StorageFull: The disk is full.
     """

@@ -7,6 +7,7 @@ started, where it stands and how it ended; a row changes only from the status th
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -31,9 +32,18 @@ _log = structlog.get_logger(__name__)
 
 
 class Scheduler:
-    """Owns every run that is STARTED, and the queue of those that are CREATED."""
+    """Owns every run that is STARTED, and the queue of those that are CREATED.
 
-    def __init__(self, settings: Settings, database: Database, blobs: Blobs) -> None:
+    Args:
+        settings: The server's.
+        database: Where the runs are.
+        blobs: Their data and artifacts.
+        on_end: Called when its work ends, even by a fault.
+    """
+
+    def __init__(
+        self, settings: Settings, database: Database, blobs: Blobs, on_end: Callable[[], None] = lambda: None
+    ) -> None:
         self.executor = SubprocessExecutor(settings)
         self._settings = settings
         self._database = database
@@ -44,10 +54,12 @@ class Scheduler:
         self._removal_due = asyncio.Event()
         self._starting = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
+        self._on_end = on_end
 
     async def __aenter__(self) -> Self:
         await self._reconcile()
         self._task = asyncio.create_task(self._run(), name="scheduler")
+        self._task.add_done_callback(self._ended)
         return self
 
     async def __aexit__(
@@ -59,6 +71,16 @@ class Scheduler:
                 self._task.cancel()
         if self._task is not None:
             await asyncio.wait([self._task])
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            _log.error("the scheduler ended", exc_info=task.exception())
+        self._on_end()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still does its work."""
+        return self._task is not None and not self._task.done()
 
     @property
     def is_idle(self) -> bool:

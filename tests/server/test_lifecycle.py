@@ -19,10 +19,11 @@ import pytest
 
 from finetuner.api.embedded import ServerFile
 from finetuner.api.sse import encode_log
-from finetuner.server.lifecycle import PortTakenError, bound_socket, url_of
+from finetuner.server.lifecycle import LogFile, PortTakenError, SchedulerEndedError, bound_socket, serve, url_of
+from finetuner.server.scheduler import Scheduler
 from finetuner.server.settings import Settings
 from tests.docs.blocks import ROOT
-from tests.server.serving import Client
+from tests.server.serving import Client, make_settings
 from tests.server.streams import opened
 from tests.server.test_scheduler import job, stop_runs, until
 
@@ -243,6 +244,42 @@ async def test_no_secret_is_in_the_log_of_the_server(servers: Servers, session: 
     assert run["id"] in log
     assert said.token not in log
     assert "a-secret-of-the-user" not in log
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="uses /dev/full")
+def test_a_log_on_a_full_disk_raises_nothing() -> None:
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    try:
+        file = LogFile(descriptor)
+        assert file.write("a line\n") == 7
+        file.flush()
+    finally:
+        os.close(descriptor)
+
+
+def test_a_line_of_the_log_that_was_cut_does_not_swallow_the_next() -> None:
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    file = LogFile(write_end)
+    file.write("x" * 10**6 + "\n")
+    assert b"\n" not in os.read(read_end, 10**6)
+    file.write("next\n")
+    assert os.read(read_end, 100) == b"\nnext\n"
+    os.close(read_end)
+    os.close(write_end)
+
+
+async def test_a_server_without_its_scheduler_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(_: Scheduler) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Scheduler, "_run", fail)
+    settings = make_settings(tmp_path / "state")
+    settings.root.mkdir(parents=True)
+    with bound_socket("127.0.0.1", 0) as taken, pytest.raises(SchedulerEndedError):
+        async with asyncio.timeout(DEADLINE_S):
+            await serve(settings, taken)
+    assert not settings.file_path.exists()
 
 
 def test_an_address_is_taken_whole_or_not_at_all() -> None:
