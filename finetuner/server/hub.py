@@ -8,11 +8,15 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Final, Self
 
+import structlog
+
 from finetuner.server.logfeed import LogFeeds
 from finetuner.server.store import changes, scheduling
 from finetuner.server.store.database import Database
 
 _BATCH: Final = 1000
+_RETRY_S: Final = 1.0
+_log = structlog.get_logger(__name__)
 
 
 class Waiter:
@@ -103,14 +107,22 @@ class Hub:
         while True:
             await self._commits.wait()
             self._commits.clear()
-            while True:
-                async with self._database.read() as conn:
-                    news = await scheduling.news(conn, self.cursor, _BATCH)
-                if news:
-                    self.cursor = news[-1].cursor
-                    self._tell({key for row in news for key in (row.owner_id, row.run_id)})
-                if len(news) < _BATCH:
-                    break
+            try:
+                await self._catch_up()
+            except Exception:  # noqa: BLE001 - every stream waits for this task: it must outlive a read that failed
+                _log.exception("changes could not be read; trying again")
+                await asyncio.sleep(_RETRY_S)
+                self._commits.set()
+
+    async def _catch_up(self) -> None:
+        is_all = False
+        while not is_all:
+            async with self._database.read() as conn:
+                news = await scheduling.news(conn, self.cursor, _BATCH)
+            if news:
+                self.cursor = news[-1].cursor
+                self._tell({key for row in news for key in (row.owner_id, row.run_id)})
+            is_all = len(news) < _BATCH
 
     def _tell(self, keys: set[int | str]) -> None:
         for key in keys & self.waiters.keys():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
+from finetuner.server import hub as hub_module
 from finetuner.server.hub import Hub, Waiter
-from finetuner.server.store import changes
+from finetuner.server.store import changes, scheduling
 from finetuner.server.store.database import Database
 
 pytestmark = pytest.mark.anyio
@@ -65,6 +67,24 @@ async def test_many_changes_of_one_commit_are_all_told(hub: Hub, database: Datab
                 await changes.append(tx, owner_id=1, run_id=run_id, run_seq=1, kind="status", before=None, after=None)
         await _told(waiter)
     assert hub.cursor == 2501
+
+
+async def test_a_read_that_failed_is_made_up_for(hub: Hub, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "_RETRY_S", 0.001)
+    read = scheduling.news
+    failed: list[str] = []
+
+    async def fail_once(*given: Any) -> Any:
+        if not failed:
+            failed.append("once")
+            raise OSError("the disk had a moment")
+        return await read(*given)
+
+    monkeypatch.setattr(scheduling, "news", fail_once)
+    with hub.waiter(owner_id=1) as waiter:
+        await _append(database, 1, "a")
+        await _told(waiter)
+    assert failed
 
 
 async def test_who_left_is_forgotten(hub: Hub) -> None:
