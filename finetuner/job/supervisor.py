@@ -33,6 +33,8 @@ MAX_LINE_BYTES: Final = 64 * 2**10
 MAX_EVENT_BYTES: Final = 4 * 2**20
 MAX_WAITING_BYTES: Final = 4 * 2**20
 """Output kept in memory while the disk refuses it; what comes on top is dropped, and counted."""
+MAX_EVENT_DEPTH: Final = 100
+"""Lists and objects within each other; readers give up at some depth, each at its own."""
 LAST_LINES: Final = 20
 LAST_LINE_CHARACTERS: Final = 500
 FAILURE_CHARACTERS: Final = {"type": 200, "message": 4_000, "hint": 1_000, "traceback": 16_000}
@@ -140,10 +142,10 @@ class EventLines:
 
     def _checked(self, line: bytes) -> bytes:
         try:
-            event = json.loads(line, parse_constant=lambda _: None, parse_float=_finite)
+            event = json.loads(line, parse_constant=lambda _: None, parse_float=_finite, parse_int=_of_64_bits)
             at = event.get("t")
             written = dump({**event, "t": at if isinstance(at, int | float) else time.time()})
-            if not isinstance(event["kind"], str) or len(written) > MAX_EVENT_BYTES:
+            if not isinstance(event["kind"], str) or len(written) > MAX_EVENT_BYTES or _is_deep(event):
                 raise ValueError  # noqa: TRY301  the same note for everything that is no event
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return note(f"the job sent what is no JSON object with a kind: {line[:200].decode(errors='replace')}")
@@ -596,6 +598,21 @@ def _sync(path: Path) -> None:
 def _finite(text: str) -> float | None:
     number = float(text)
     return number if math.isfinite(number) else None
+
+
+def _of_64_bits(text: str) -> int | None:
+    number = int(text)
+    return number if -(2**63) <= number < 2**63 else None
+
+
+def _is_deep(event: Json) -> bool:
+    level: list[Any] = [event]
+    for _ in range(MAX_EVENT_DEPTH):
+        held = (inner for outer in level for inner in (outer.values() if isinstance(outer, dict) else outer))
+        level = [inner for inner in held if isinstance(inner, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def _now() -> str:

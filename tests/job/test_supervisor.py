@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -102,6 +103,8 @@ class TestEventLines:
             b"\xff\xfe",
             b"[" * 100_000,
             b"9" * 9999,
+            b'{"kind": "examples", "values": ' + b"[" * 100 + b"]" * 100 + b"}",
+            b'{"kind": "examples", "values": ' + b'{"a":' * 100 + b"1" + b"}" * 101,
         ],
     )
     def test_what_is_no_event_becomes_a_warning(self, line: bytes) -> None:
@@ -116,6 +119,17 @@ class TestEventLines:
         event = json.loads(written.decode("utf-8"))
         assert (event["loss"], event["left_s"], event["step"], event["text"]) == (None, None, None, "? €")
         assert isinstance(event["t"], float)
+
+    def test_numbers_and_depth_stay_within_what_readers_take(self) -> None:
+        large = {
+            "kind": "metrics",
+            "t": 1,
+            "values": {"most": 2**63 - 1, "more": 2**63, "least": -(2**63), "x": 10**400},
+        }
+        event = orjson.loads(supervisor.EventLines().feed(json.dumps(large).encode() + b"\n"))
+        assert event["values"] == {"most": 2**63 - 1, "more": None, "least": -(2**63), "x": None}
+        deep = b'{"kind": "examples", "t": 1, "values": ' + b"[" * 99 + b"]" * 99 + b"}\n"
+        assert orjson.loads(supervisor.EventLines().feed(deep)) == json.loads(deep)
 
     def test_an_event_too_large_is_dropped_without_keeping_it(self) -> None:
         lines = supervisor.EventLines()

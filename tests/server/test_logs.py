@@ -246,6 +246,24 @@ async def test_events_are_given_by_offset(settings: Settings) -> None:
         assert rest == {"events": [], "offset": first["offset"]}
 
 
+async def test_events_that_no_reader_takes_are_left_out(settings: Settings) -> None:
+    odd = [
+        b'{"kind": "examples", "stage": "after", "values": ' + b"[" * 300 + b"]" * 300 + b"}",
+        b'{"kind": "metrics", "values": {"large": 1' + b"0" * 400 + b"}}",
+        b'{"kind": "progress", "step": ' + b"[" * 5000 + b"]" * 5000 + b"}",
+        b'{"kind": "log", "message": "\\ud800"}',
+    ]
+    async with serving(attrs.evolve(settings, job_argv=job("pass"))) as service:
+        await service.client.dataset()
+        run = await service.client.run()
+        await ended(service, run)
+        with (run_dir(settings, run) / "events.jsonl").open("ab") as file:
+            file.write(b"\n".join([*odd, b'{"kind": "log", "message": "good"}', b""]))
+        answer = await service.client.call("run_events", id=run["id"])
+    assert answer.status == 200
+    assert answer.json["events"][-1] == {"kind": "log", "message": "good"}
+
+
 def _size(settings: Settings, run_id: str) -> int:
     log = settings.runs_dir / run_id / "log"
     return log.stat().st_size if log.exists() else 0

@@ -405,6 +405,13 @@ async def test_a_run_is_prepared_once(settings: Settings) -> None:
     await until(lambda: asyncio.to_thread(executor.remove, run["id"]))
 
 
+def _deep(levels: int) -> list[Any]:
+    made: list[Any] = []
+    for _ in range(levels):
+        made = [made]
+    return made
+
+
 def test_events_that_make_no_sense_are_left_out() -> None:
     nan = float("nan")
     found = digest(
@@ -416,6 +423,11 @@ def test_events_that_make_no_sense_are_left_out() -> None:
             {"kind": "metrics", "stage": "sometime", "values": {"a": 1}},
             {"kind": "metrics", "stage": "before", "values": [1]},
             {"kind": "examples", "stage": "after", "values": {}},
+            {"kind": "progress", "phase": "training", "step": 2**70},
+            {"kind": "progress", "phase": "\ud800", "step": 4},
+            {"kind": "metrics", "stage": "before", "values": {"large": 10**400, "\ud800": 1.0}},
+            {"kind": "examples", "stage": "after", "values": _deep(300)},
+            {"kind": "examples", "stage": "after", "values": [2**70]},
             {"kind": 7},
             {},
         ]

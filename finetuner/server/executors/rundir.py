@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import attrs
+import orjson
 
 import finetuner
 from finetuner.errors import Conflict, Failure, LogTruncated, StateCorrupt, StorageFull
@@ -324,7 +325,7 @@ def _read_range(path: Path, start: int, end: int) -> bytes:
 def _objects(lines: bytes) -> Iterator[dict[str, Any]]:
     for line in lines.split(b"\n")[:-1]:
         try:
-            value = json.loads(line)
+            value = orjson.loads(line)
         except ValueError:
             continue
         if isinstance(value, dict):
