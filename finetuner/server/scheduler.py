@@ -7,7 +7,8 @@ started, where it stands and how it ended; a row changes only from the status th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -126,22 +127,26 @@ class Scheduler:
             known = await scheduling.statuses(conn)
         for run in active:
             if run.cancel_requested or run.deleting:
-                await asyncio.to_thread(self.executor.request_stop, run.id)
+                with _apart(run.id):
+                    await asyncio.to_thread(self.executor.request_stop, run.id)
             if run.deleting:
                 self.remove(run.id)
             if run.status is RunStatus.STARTED:
                 gpu = await asyncio.to_thread(self.executor.gpu, run.id)
                 self._follow(run.id, offset=run.events_offset, gpu=gpu, deleting=run.deleting)
         for run_id in await asyncio.to_thread(lambda: list(self.executor.run_ids())):
-            status = known.get(run_id)
-            if status is None:
-                self.remove(run_id)
-            elif status is RunStatus.CREATED and await asyncio.to_thread(self.executor.has_started, run_id):
-                # Killed between the start of its process and the commit that says so.
-                await self._adopt_started(run_id)
-            elif status.is_terminal and await asyncio.to_thread(self.executor.is_running, run_id):
-                await asyncio.to_thread(self.executor.request_stop, run_id)
+            with _apart(run_id):
+                await self._reconcile_directory(run_id, known.get(run_id))
         _log.info("scheduler ready", following=len(self._followed), removing=len(self._removals))
+
+    async def _reconcile_directory(self, run_id: str, status: RunStatus | None) -> None:
+        if status is None:
+            self.remove(run_id)
+        elif status is RunStatus.CREATED and await asyncio.to_thread(self.executor.has_started, run_id):
+            # Killed between the start of its process and the commit that says so.
+            await self._adopt_started(run_id)
+        elif status.is_terminal and await asyncio.to_thread(self.executor.is_running, run_id):
+            await asyncio.to_thread(self.executor.request_stop, run_id)
 
     async def _adopt_started(self, run_id: str) -> Follower | None:
         """Write down what the run directory shows; None where the run was cancelled or deleted meanwhile."""
@@ -190,11 +195,11 @@ class Scheduler:
 
     async def _start(self, run: QueuedRun) -> Follower | None:
         """Start one run; None where it was cancelled or deleted meanwhile, or cannot start."""
-        if await asyncio.to_thread(self.executor.has_started, run.id):
-            return await self._adopt_started(run.id)
         gpu = self._free_gpu() if run.device == "cuda" and self._settings.gpus else None
         device = "cpu" if gpu is None else "cuda"
         try:
+            if await asyncio.to_thread(self.executor.has_started, run.id):
+                return await self._adopt_started(run.id)
             model = await self._model(run)
             data = {name: self._blobs.path(sha256) for name, sha256 in run.data.items()}
             await asyncio.to_thread(self.executor.prepare, run, data=data, model=model, gpu=gpu)
@@ -254,16 +259,29 @@ class Scheduler:
                 run.deleting = True
                 await self.cancel(run.run_id)
         rest = [run_id for run_id in some if run_id not in self._followed]
-        gone = [run_id for run_id in rest if await asyncio.to_thread(self.executor.remove, run_id)]
+        gone, troubles = await self._remove_directories(rest)
         if gone:
             async with self._database.write() as tx:
                 for run_id in gone:
                     await runs.forget(tx, run_id)
             self._removals.difference_update(gone)
+        if troubles:
+            raise ExceptionGroup(f"{len(troubles)} run directories could not be removed", troubles)
         if len(gone) < len(rest):
             await asyncio.sleep(_ORPHAN_S)
         if rest and self._removals:
             self._removal_due.set()
+
+    async def _remove_directories(self, run_ids: Iterable[str]) -> tuple[list[str], list[Exception]]:
+        gone: list[str] = []
+        troubles: list[Exception] = []
+        for run_id in run_ids:
+            try:
+                if await asyncio.to_thread(self.executor.remove, run_id):
+                    gone.append(run_id)
+            except (FinetunerError, OSError) as error:
+                troubles.append(error)
+        return gone, troubles
 
     async def _upkeep(self) -> None:
         while True:
@@ -274,3 +292,12 @@ class Scheduler:
                 await self._blobs.collect()
             except Exception:  # noqa: BLE001 - old changes and unused blobs can stay until the next time
                 _log.exception("upkeep failed; trying again later")
+
+
+@contextlib.contextmanager
+def _apart(run_id: str) -> Iterator[None]:
+    """Keep what is wrong with one run's directory from the other runs."""
+    try:
+        yield
+    except (FinetunerError, OSError) as error:
+        _log.warning("run directory could not be read", run_id=run_id, error=str(error))

@@ -372,6 +372,44 @@ async def test_a_directory_without_a_row_is_taken_away(settings: Settings) -> No
         await until(lambda: asyncio.to_thread(lambda: list(settings.runs_dir.iterdir()) == []))
 
 
+@pytest.mark.parametrize("damage", ["no JSON", "another JSON", "nothing left"])
+async def test_a_damaged_directory_is_its_own_runs_trouble_alone(settings: Settings, damage: str) -> None:
+    settings = attrs.evolve(settings, job_argv=job("pass"))
+    async with serving(settings) as service:
+        await service.client.dataset()
+        first, second = await service.client.run(), await service.client.run()
+        await ended(service, second)
+        end(run_dir(settings, second))
+    for path in run_dir(settings, first).iterdir():
+        if path.name == "exit.json" and damage != "nothing left":
+            path.write_bytes(b"{" if damage == "no JSON" else b"[1]")
+        elif damage == "nothing left":
+            path.unlink()
+    async with serving(settings) as service:
+        assert (await info(service, first))["status"] == "FINISHED"
+        assert (await ended(service, await service.client.run()))["status"] == "FINISHED"
+        assert (await service.client.call("runs_delete")).json == {"deleted": 3}
+        await until(lambda: asyncio.to_thread(lambda: list(settings.runs_dir.iterdir()) == []))
+
+
+async def test_a_directory_that_cannot_be_removed_keeps_no_other(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd, other = settings.runs_dir / ("ab" * 12), settings.runs_dir / ("cd" * 12)
+    odd.mkdir(parents=True)
+    other.mkdir()
+    remove = SubprocessExecutor.remove
+
+    def refuse(executor: SubprocessExecutor, run_id: str) -> bool:
+        if run_id == odd.name:
+            raise PermissionError(odd)
+        return remove(executor, run_id)
+
+    monkeypatch.setattr(SubprocessExecutor, "remove", refuse)
+    async with serving(settings):
+        await until(lambda: asyncio.to_thread(lambda: list(settings.runs_dir.iterdir()) == [odd]))
+
+
 async def test_the_scheduler_is_idle_when_nothing_runs_or_waits(service: Service, settings: Settings) -> None:
     scheduler = service.app[keys.SCHEDULER]
     run = await service.client.run()

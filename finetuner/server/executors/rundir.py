@@ -171,6 +171,18 @@ def observe(run_dir: Path) -> Observation:
     return _ended(run_dir) or Observation(state="running", started_at=_started_at(run_dir))
 
 
+def is_held(run_dir: Path) -> bool:
+    """Whether a supervisor lives, as far as its lock says, whatever the other files say."""
+    try:
+        alive = os.open(run_dir / "alive", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return not _lock(alive, fcntl.LOCK_SH)
+    finally:
+        os.close(alive)
+
+
 def request_stop(run_dir: Path) -> None:
     """Ask the supervisor to end the run as cancelled; asked before the start, the command never runs."""
     with _room(run_dir):

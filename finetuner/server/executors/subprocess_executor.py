@@ -18,7 +18,7 @@ from typing import Any, Final
 import attrs
 
 from finetuner.api.embedded import source_root
-from finetuner.errors import Conflict
+from finetuner.errors import Conflict, StateCorrupt
 from finetuner.server.executors import rundir
 from finetuner.server.settings import Settings
 from finetuner.server.store.runs import QueuedRun
@@ -142,16 +142,22 @@ class SubprocessExecutor:
     def remove(self, run_id: str) -> bool:
         """Remove the directory of a run that does not run; False, and nothing removed, while it does."""
         path = self.path(run_id)
-        with contextlib.suppress(FileNotFoundError):
-            if rundir.observe(path).state == "running":
-                rundir.request_stop(path)
-                return False
+        if self._may_run(path):
+            self.request_stop(run_id)
+            return False
         # Renamed first: a killed server leaves no half of a run under its name.
         gone = path.with_name(f".{run_id}.gone")
         with contextlib.suppress(FileNotFoundError):
             path.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
         return True
+
+    def _may_run(self, path: Path) -> bool:
+        try:
+            return rundir.observe(path).state == "running"
+        except (StateCorrupt, OSError):
+            # Nobody can read it any more; whether a supervisor lives is still known.
+            return rundir.is_held(path)
 
     def artifact(self, run_id: str) -> Path:
         """Give where a finished run leaves its artifact."""
