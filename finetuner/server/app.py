@@ -98,7 +98,7 @@ async def _boundary(request: web.Request, handler: Handler) -> web.StreamRespons
         if isinstance(error, ConnectionError) and not isinstance(error, FinetunerError):
             # The client is gone: there is nobody to answer.
             raise
-        answer = refusals.answer(error, request_id)
+        answer = refusals.answer(error, request_id, request.app[keys.SETTINGS].told)
         if answer is None:
             _log.exception("request failed", request_id=request_id, method=request.method, path=request.path)
             answer = refusals.fault(request_id)

@@ -122,6 +122,7 @@ class Follower:
     async def _lost(self, error: Exception) -> None:
         _log.warning("run lost", run_id=self.run_id, error=str(error))
         hint = "submit it again; its run directory was changed or removed"
-        failure = Failure(type="Lost", message=str(error), hint=hint)
+        told = self.executor.told(error)
+        failure = Failure(type="Lost", message=told, hint=hint)
         async with self.database.write() as tx:
-            await runs.ended(tx, self.run_id, status=RunStatus.FAILED, details=f"lost: {error}", failure=failure)
+            await runs.ended(tx, self.run_id, status=RunStatus.FAILED, details=f"lost: {told}", failure=failure)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -63,12 +63,18 @@ _STATUS: Final[tuple[tuple[type[FinetunerError], int, str], ...]] = (
 _OF_HTTP: Final = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
-def answer(error: Exception, request_id: str) -> web.Response | None:
-    """Give the answer that an exception stands for; None where it is none of these: a fault of the server."""
+def answer(error: Exception, request_id: str, told: Callable[[Exception], str] = str) -> web.Response | None:
+    """Give the answer that an exception stands for; None where it is none of these: a fault of the server.
+
+    Args:
+        error: What was raised.
+        request_id: Of the request.
+        told: Gives the text of an error for a client.
+    """
     if isinstance(error, Refusal):
         return _response(error.status, error.code, str(error), request_id, error.fields, headers=error.headers)
     if isinstance(error, FinetunerError):
-        return _of_error(error, request_id)
+        return _of_error(error, request_id, told(error))
     if isinstance(error, web.HTTPException):
         code = _OF_HTTP.get(error.status, "http_error")
         headers = {name: value for name, value in error.headers.items() if name.lower() == "allow"}
@@ -81,7 +87,7 @@ def answer(error: Exception, request_id: str) -> web.Response | None:
     return None
 
 
-def _of_error(error: FinetunerError, request_id: str) -> web.Response | None:
+def _of_error(error: FinetunerError, request_id: str, text: str) -> web.Response | None:
     found = next(((status, code) for kind, status, code in _STATUS if isinstance(error, kind)), None)
     if found is None:
         return None
@@ -97,7 +103,7 @@ def _of_error(error: FinetunerError, request_id: str) -> web.Response | None:
     if isinstance(error, OffsetMismatch):
         headers |= upload_headers(error.upload.offset, error.upload.length, is_complete=error.upload.complete)
     fields = error.errors if isinstance(error, errors.InvalidInput) else ()
-    return _response(status, code, str(error), request_id, fields, headers=headers, extra=extra)
+    return _response(status, code, text, request_id, fields, headers=headers, extra=extra)
 
 
 def upload_headers(offset: int, length: int | None, *, is_complete: bool) -> dict[str, str]:

@@ -220,8 +220,9 @@ class Scheduler:
 
     async def _could_not_start(self, run_id: str, error: Exception) -> None:
         _log.warning("run could not start", run_id=run_id, error=str(error))
-        details = f"could not start: {error}"
-        failure = Failure(type=type(error).__name__, message=str(error))
+        told = self._settings.told(error)
+        details = f"could not start: {told}"
+        failure = Failure(type=type(error).__name__, message=told)
         async with self._database.write() as tx:
             await runs.ended(tx, run_id, status=RunStatus.FAILED, details=details, failure=failure)
 

@@ -52,6 +52,14 @@ class Settings:
     keep_changes: int = 100_000
     """Changes kept for those who resume; who comes later lists again."""
 
+    def told(self, error: Exception) -> str:
+        """Say an error to a client: one of another machine has no use for this machine's paths, nor a right to them."""
+        if self.embedded:
+            return str(error)
+        if isinstance(error, OSError) and error.strerror:
+            return error.strerror
+        return str(error).replace(str(self.state_dir), "the server's folder")
+
     @property
     def root(self) -> Path:
         """The folder of this version of the state."""

@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import os
+import shutil
 import signal
 import sys
 import zipfile
@@ -19,13 +20,13 @@ import pytest
 from sqlalchemy import text
 
 from finetuner.api.types import Progress
-from finetuner.errors import Conflict
+from finetuner.errors import Conflict, StateCorrupt, StorageFull
 from finetuner.server import keys
 from finetuner.server.executors import rundir
 from finetuner.server.executors.subprocess_executor import SubprocessExecutor, is_passed_on
 from finetuner.server.ingest import digest
 from finetuner.server.settings import Settings, count_gpus, job_argv
-from finetuner.server.store import runs
+from finetuner.server.store import listing, runs
 from finetuner.server.store.database import Database
 from finetuner.server.store.runs import QueuedRun
 from tests.rundir_support import end
@@ -363,6 +364,42 @@ async def test_a_run_directory_that_was_taken_away_is_lost(settings: Settings) -
         next_one = await service.client.run()
         await reached(service, next_one, "STARTED")
     stop_runs(settings.state_dir)
+
+
+@pytest.mark.parametrize("embedded", [True, False])
+async def test_a_team_server_tells_no_paths(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, *, embedded: bool
+) -> None:
+    settings = attrs.evolve(settings, embedded=embedded, token=None)
+    async with serving(settings) as service:
+        client = await service.other()
+        await client.dataset()
+        lost = await client.run()
+        await until(lambda: asyncio.to_thread((run_dir(settings, lost) / "log").exists))
+        mine = attrs.evolve(service, client=client)
+        (run_dir(settings, lost) / "exit.json").write_bytes(b"{")
+        texts = [(await ended(mine, lost))["details"]]
+
+        def refuse(executor: SubprocessExecutor, run: QueuedRun, **_: Any) -> None:
+            path = executor.path(run.id)
+            raise (
+                StorageFull(f"no room for {path}") if run.name == "full" else FileNotFoundError(2, "No such", str(path))
+            )
+
+        monkeypatch.setattr(SubprocessExecutor, "prepare", refuse)
+        for name in ("full", "gone"):
+            last = await ended(mine, await client.run(name=name))
+            texts += [last["details"], last["failure"]["message"]]
+
+        async def fail(*_: Any, **__: Any) -> None:
+            raise StateCorrupt(f"{settings.db_path} is no database")
+
+        monkeypatch.setattr(listing, "ranges", fail)
+        answer = await client.call("runs_list")
+        assert answer.status == 503
+        texts.append(answer.json["detail"])
+    assert [str(settings.state_dir) in text for text in texts] == [embedded] * len(texts), texts
+    shutil.rmtree(run_dir(settings, lost))
 
 
 async def test_a_directory_without_a_row_is_taken_away(settings: Settings) -> None:

@@ -56,6 +56,7 @@ class SubprocessExecutor:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.told = settings.told
         settings.runs_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def path(self, run_id: str) -> Path:

@@ -48,7 +48,10 @@ async def logs(request: web.Request) -> web.StreamResponse:
     if count is None:
         span = span_of(request.headers.get("Range"), size)
     else:
-        span = Span(await asyncio.to_thread(tail_start, path, size, count), size, is_part=False)
+        try:
+            span = Span(await asyncio.to_thread(tail_start, path, size, count), size, is_part=False)
+        except LogTruncated:
+            raise LogTruncated(f"the log of run {row.name!r} became shorter just now; ask again") from None
     headers = {
         "Content-Type": "text/plain; charset=utf-8",
         "Content-Length": str(span.end - span.start),
@@ -168,7 +171,12 @@ async def events(request: web.Request) -> web.Response:
     after = asked.number(request, "after") or 0
     async with request.app[keys.DATABASE].read() as conn:
         row = await asked.run_row(request, conn)
-    found, offset = await asyncio.to_thread(rundir.read_events, _run_dir(request, row.id), after)
+    try:
+        found, offset = await asyncio.to_thread(rundir.read_events, _run_dir(request, row.id), after)
+    except LogTruncated:
+        raise LogTruncated(
+            f"the events of run {row.name!r} end before the position {after}; read them from 0"
+        ) from None
     return asked.json_response({"events": list(_encoded(found)), "offset": offset})
 
 
