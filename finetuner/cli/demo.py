@@ -19,7 +19,7 @@ from finetuner.cli.settings import Settings
 )
 @click.option("--run-name", metavar="NAME", help="Name of the run; none given, the server makes one up.")
 @click.option(
-    "--steps", type=click.IntRange(min=1), default=60, show_default=True, help="Training steps of 64 sentence pairs."
+    "--steps", type=click.IntRange(min=1), default=40, show_default=True, help="Training steps of 64 sentence pairs."
 )
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the split, the order, the training."

@@ -120,7 +120,7 @@ class Attack:
     dropped: int
 
 
-def write_demo_data(directory: Path, *, steps: int = 60, seed: int = 0) -> DemoData:
+def write_demo_data(directory: Path, *, steps: int = 40, seed: int = 0) -> DemoData:
     """Write the demo's data as CSV files.
 
     No actor, campaign or malware of the training sentences is in the queries.

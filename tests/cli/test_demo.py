@@ -30,14 +30,14 @@ TRAINING_DEADLINE_S = 900
 def test_it_leads_from_data_to_answers_and_its_scripts_do_the_same(
     tmp_path: Path, scaled: Callable[[int], int]
 ) -> None:
-    """In full: 60 steps for each of three seeds, and what the README promises of the gain."""
+    """In full: 40 steps for each of three seeds, and what the README promises of the gain."""
     shell = Shell(env=environment(tmp_path), cwd=tmp_path, state=tmp_path / "state")
-    steps = scaled(60)
+    steps = scaled(40)
     try:
         for seed in range(scaled(3)):
             folder = tmp_path / f"seed-{seed}"
             gained = _demo(shell, folder, seed=seed, steps=steps)
-            if steps == 60:
+            if steps == 40:
                 assert gained["names"] >= 25
                 assert gained["over the stronger baseline"] > 0
         _shorten(tmp_path / "seed-0")

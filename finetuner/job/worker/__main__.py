@@ -13,13 +13,11 @@ SETTINGS = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_VERBOSITY": "error",
-    "OMP_WAIT_POLICY": "PASSIVE",
     "PYTHONWARNINGS": "ignore",
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
 }
-"""What keeps libraries' bars and notes out of a run's log; and torch's idle threads from keeping a core busy, which
-on a shared machine makes a step several times as long."""
+"""What keeps libraries' bars and notes out of a run's log."""
 
 
 def main() -> int:
