@@ -275,6 +275,39 @@ async def test_another_process_can_write_too(database: Database, owner_id: int, 
         await other.close()
 
 
+@pytest.mark.parametrize("how", ["taken", "ended", "deleted"])
+async def test_a_secret_is_in_no_file_once_it_was_taken(
+    database: Database, owner_id: int, tmp_path: Path, how: str
+) -> None:
+    secret = "hush-hush" * 1000  # more than a page
+    async with database.write() as tx:
+        run_id = await make(tx, owner_id, secrets={"A": secret})
+    await status(database, run_id)
+    assert any(b"hush-hush" in path.read_bytes() for path in tmp_path.iterdir())
+    async with database.write() as tx:
+        if how == "taken":
+            assert await runs.take_secrets(tx, run_id) == {"A": secret}
+        elif how == "ended":
+            await runs.request_cancel(tx, run_id)
+        else:
+            await runs.delete_where(tx, RUNS.c.id == run_id)
+    assert not [path.name for path in tmp_path.iterdir() if b"hush-hush" in path.read_bytes()]
+
+
+async def test_a_secret_that_a_reader_held_up_goes_with_the_next_commit(
+    database: Database, owner_id: int, tmp_path: Path
+) -> None:
+    async with database.write() as tx:
+        run_id = await make(tx, owner_id, secrets={"A": "hush-hush"})
+    async with database.read(is_snapshot=True) as conn:
+        assert await runs.queued(conn, 1)
+        async with database.write() as tx:
+            await runs.take_secrets(tx, run_id)
+    async with database.write() as tx:
+        await make(tx, owner_id)
+    assert not [path.name for path in tmp_path.iterdir() if b"hush-hush" in path.read_bytes()]
+
+
 async def test_an_error_of_the_database_does_not_tell_secrets(database: Database) -> None:
     async def insert_twice() -> None:
         async with database.write() as tx:

@@ -23,12 +23,15 @@ from typing import Any, Final, TypeVar, cast
 
 from sqlalchemy import Connection as Raw
 from sqlalchemy import CursorResult, Engine, Executable, Row, create_engine, event
+from sqlalchemy.exc import DBAPIError
 
 from finetuner.server.store import schema
 
 T = TypeVar("T")
 Params = Mapping[str, Any]
 _READERS: Final = 3
+_EMPTY_LOG_MS: Final = 50
+"""How long readers may keep the write-ahead log from being emptied, and other writers waiting."""
 
 
 class _Worker:
@@ -118,6 +121,8 @@ class Transaction(Connection):
         super().__init__(worker, "BEGIN IMMEDIATE")
         self.cursor: int | None = None
         """The last change that this transaction appended."""
+        self.has_erased = False
+        """It took something out that must be nowhere in the files any more."""
 
     async def run(self, statement: Executable, params: Params | Sequence[Params] | None = None) -> int:
         """Execute a statement and give the number of rows it met."""
@@ -143,6 +148,8 @@ class Database:
         self._free = list(self._readers)
         self._is_free = asyncio.Semaphore(_READERS)
         self._callbacks: list[Callable[[int], None]] = []
+        self._is_erasing = False
+        """The write-ahead log still has what was erased."""
 
     @classmethod
     async def open(cls, path: Path, *, busy_timeout_s: float = 10.0) -> Database:
@@ -185,9 +192,24 @@ class Database:
                 await transaction.end("ROLLBACK")
                 raise
             await transaction.end("COMMIT")
+            self._is_erasing = self._is_erasing or transaction.has_erased
+            if self._is_erasing:
+                await _finish(self._writer.visit(self._empty_log))
         if transaction.cursor is not None:
             for callback in self._callbacks:
                 callback(transaction.cursor)
+
+    def _empty_log(self, raw: Raw) -> None:
+        """Empty the write-ahead log; the next commit tries again where a reader, or a full disk, is in the way."""
+        # The commit is done: whatever happens here is no failure of it.
+        with contextlib.suppress(DBAPIError):
+            patience_ms = raw.exec_driver_sql("PRAGMA busy_timeout").scalar_one()
+            raw.exec_driver_sql(f"PRAGMA busy_timeout={_EMPTY_LOG_MS}")
+            try:
+                is_busy, *_ = raw.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+                self._is_erasing = bool(is_busy)
+            finally:
+                raw.exec_driver_sql(f"PRAGMA busy_timeout={patience_ms}")
 
     @contextlib.asynccontextmanager
     async def read(self, *, is_snapshot: bool = False) -> AsyncIterator[Connection]:
@@ -226,6 +248,7 @@ async def _finish(ending: asyncio.Future[None]) -> None:
 def _set_up(raw: Any, _: Any) -> None:
     cursor = raw.cursor()
     # NORMAL loses no commit when the process is killed, and never the database's integrity.
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "temp_store=MEMORY"):
+    pragmas = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "temp_store=MEMORY", "secure_delete=ON")
+    for pragma in pragmas:
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

@@ -247,7 +247,7 @@ async def ended(
     expected = (RunStatus.STARTED,) if is_finished else (RunStatus.STARTED, RunStatus.CREATED)
     has_changed = await _change_status(tx, run_id, expected, values)
     if has_changed:
-        await tx.run(delete(SECRETS).where(SECRETS.c.run_id == run_id))
+        await _erase_secrets(tx, [run_id])
     return has_changed
 
 
@@ -359,9 +359,14 @@ async def take_secrets(tx: Transaction, run_id: str) -> dict[str, str]:
     text = await tx.scalar(select(SECRETS.c.json).where(SECRETS.c.run_id == run_id))
     if text is None:
         return {}
-    await tx.run(delete(SECRETS).where(SECRETS.c.run_id == run_id))
+    await _erase_secrets(tx, [run_id])
     values: dict[str, str] = orjson.loads(text)
     return values
+
+
+async def _erase_secrets(tx: Transaction, run_ids: Sequence[str]) -> None:
+    if await tx.run(delete(SECRETS).where(SECRETS.c.run_id.in_(run_ids))):
+        tx.has_erased = True
 
 
 async def delete_where(tx: Transaction, *conditions: ColumnElement[bool]) -> list[str]:
@@ -377,7 +382,7 @@ async def delete_where(tx: Transaction, *conditions: ColumnElement[bool]) -> lis
     for start in range(0, len(ids), 500):
         some = ids[start : start + 500]
         await tx.run(update(RUNS).where(RUNS.c.id.in_(some)).values(**gone))
-        await tx.run(delete(SECRETS).where(SECRETS.c.run_id.in_(some)))
+        await _erase_secrets(tx, some)
     await changes.append_deleted(tx, rows)
     return ids
 
