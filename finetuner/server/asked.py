@@ -16,6 +16,7 @@ from finetuner.server.auth import user_of
 from finetuner.server.store import runs
 from finetuner.server.store.database import Connection
 
+MAX_PAGE: Final = 10**9
 MAX_PAGE_SIZE: Final = 100
 _NUMBER: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 
@@ -86,7 +87,7 @@ def flag(request: web.Request, name: str, *, default: bool) -> bool:
 
 def page(request: web.Request) -> tuple[int, int]:
     """Give the number of the page asked for, from 1, and its size."""
-    return number(request, "page", low=1) or 1, number(request, "size", low=1, high=MAX_PAGE_SIZE) or 50
+    return number(request, "page", low=1, high=MAX_PAGE) or 1, number(request, "size", low=1, high=MAX_PAGE_SIZE) or 50
 
 
 def only(request: web.Request, *names: str) -> None:

@@ -257,7 +257,18 @@ async def test_lists_are_filtered(client: Client, quiet: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["status=created", "task=x", "limit=0", "page=0", "size=101", "before_seq=-1", "taag=x", "with_config=yes"]
+    "query",
+    [
+        "status=created",
+        "task=x",
+        "limit=0",
+        "page=0",
+        "page=999999999999999999",
+        "size=101",
+        "before_seq=-1",
+        "taag=x",
+        "with_config=yes",
+    ],
 )
 async def test_a_bad_query_is_refused(client: Client, query: str) -> None:
     answer = await client.ask("GET", f"/api/v1/runs?{query}")
