@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from finetuner.server.store import blob_files, users
 from finetuner.server.store.blobs import Blobs, OffsetMismatch
@@ -263,6 +264,23 @@ async def test_what_nothing_refers_to_is_removed(database: Database, tmp_path: P
     assert not blobs.path(SHA256).exists()
     assert await blobs.head(owner_id, SHA256) is None
     await blobs.append(owner_id, SHA256, offset=0, length=len(CONTENT) + 1, chunks=chunks())
+    assert await blobs.collect() == 1
+    assert await blobs.head(owner_id, SHA256) is None
+
+
+async def test_an_upload_that_somebody_goes_on_with_stays(database: Database, tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path / "blobs", database)
+    owner_id = await an_owner(database)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield CONTENT[:1000]
+
+    await blobs.append(owner_id, SHA256, offset=0, length=len(CONTENT), chunks=chunks())
+    async with database.write() as tx:
+        await tx.run(text("UPDATE uploads SET created_at = '2001-01-01T00:00:00+00:00'"))
+    assert await blobs.collect() == 0
+    (part,) = (tmp_path / "blobs/uploads").iterdir()
+    os.utime(part, (10**9, 10**9))
     assert await blobs.collect() == 1
     assert await blobs.head(owner_id, SHA256) is None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,6 +19,14 @@ def sha256_of(path: Path) -> str:
 def size_of(path: Path) -> int:
     """Give the bytes of a file; 0 where there is none."""
     return path.stat().st_size if path.exists() else 0
+
+
+def age_s(path: Path) -> float | None:
+    """Give the seconds since a file was last written to; None where there is none."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return None
 
 
 def append(path: Path, offset: int, data: bytes) -> None:

@@ -88,6 +88,10 @@ class Blobs:
     def _upload(self, owner_id: int, sha256: str, length: int) -> Upload:
         return Upload(offset=blob_files.size_of(self._part(owner_id, sha256)), length=length)
 
+    def _is_left(self, owner_id: int, sha256: str) -> bool:
+        age_s = blob_files.age_s(self._part(owner_id, sha256))
+        return age_s is None or age_s > self._keep_s
+
     async def append(
         self, owner_id: int, sha256: str, *, offset: int, length: int | None, chunks: AsyncIterator[bytes]
     ) -> Upload:
@@ -203,7 +207,8 @@ class Blobs:
         async with self._placing:
             async with self._database.write() as tx:
                 unused = await blob_rows.take_unused(tx)
-                old = [key for key in await blob_rows.old_uploads(tx, self._keep_s) if key not in self._turns]
+                begun = [key for key in await blob_rows.old_uploads(tx, self._keep_s) if key not in self._turns]
+                old = await asyncio.to_thread(lambda: [key for key in begun if self._is_left(*key)])
                 for owner_id, sha256 in old:
                     await blob_rows.end_upload(tx, owner_id, sha256)
             files = [self.path(one) for one in unused] + [self._part(*key) for key in old]
