@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,7 @@ from finetuner.errors import Failure, FinetunerError
 from finetuner.server.executors.subprocess_executor import SubprocessExecutor
 from finetuner.server.follower import Follower
 from finetuner.server.settings import Settings
-from finetuner.server.store import changes, runs, scheduling
+from finetuner.server.store import changes, idempotency, runs, scheduling
 from finetuner.server.store.blobs import Blobs
 from finetuner.server.store.database import Database
 from finetuner.server.store.runs import QueuedRun
@@ -29,6 +30,8 @@ _RETRY_S: Final = 2.0
 _ORPHAN_S: Final = 0.25
 _BATCH: Final = 200
 _UPKEEP_S: Final = 600.0
+_PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
+"""No fault of the run that starts: this machine has too many files or processes, for now."""
 _log = structlog.get_logger(__name__)
 
 
@@ -45,7 +48,7 @@ class Scheduler:
     def __init__(
         self, settings: Settings, database: Database, blobs: Blobs, on_end: Callable[[], None] = lambda: None
     ) -> None:
-        self.executor = SubprocessExecutor(settings)
+        self.executor: SubprocessExecutor = SubprocessExecutor(settings)
         self._settings = settings
         self._database = database
         self._blobs = blobs
@@ -210,6 +213,8 @@ class Scheduler:
                     secrets = await runs.take_secrets(tx, run.id)
                     await asyncio.to_thread(self.executor.start, run, secrets)
         except (FinetunerError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in _PASSING:
+                raise
             await self._could_not_start(run.id, error)
             return None
         if not is_started:
@@ -290,6 +295,7 @@ class Scheduler:
             try:
                 async with self._database.write() as tx:
                     await changes.trim(tx, self._settings.keep_changes)
+                    await idempotency.trim(tx)
                 await self._blobs.collect()
             except Exception:  # noqa: BLE001 - old changes and unused blobs can stay until the next time
                 _log.exception("upkeep failed; trying again later")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import itertools
 import json
@@ -22,6 +23,7 @@ from sqlalchemy import text
 from finetuner.api.types import Progress
 from finetuner.errors import Conflict, StateCorrupt, StorageFull
 from finetuner.server import keys
+from finetuner.server import scheduler as scheduler_module
 from finetuner.server.executors import rundir
 from finetuner.server.executors.subprocess_executor import SubprocessExecutor, is_passed_on
 from finetuner.server.ingest import digest
@@ -197,6 +199,46 @@ async def test_a_job_that_fails_says_why(settings: Settings) -> None:
     assert (last["status"], last["details"]) == ("FAILED", "the job ended with exit code 7")
     assert last["failure"]["exit_code"] == 7
     assert last["failure"]["last_lines"] == ["about to fail"]
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EAGAIN])
+@pytest.mark.parametrize("step", ["prepare", "start"])
+async def test_a_machine_that_is_full_for_a_while_fails_no_run(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, step: str, number: int
+) -> None:
+    monkeypatch.setattr(scheduler_module, "_RETRY_S", 0.001)
+    act = getattr(SubprocessExecutor, step)
+    refused: list[int] = []
+
+    def refuse_once(*given: Any, **options: Any) -> None:
+        if not refused:
+            refused.append(number)
+            raise OSError(number, os.strerror(number))
+        act(*given, **options)
+
+    monkeypatch.setattr(SubprocessExecutor, step, refuse_once)
+    source = "print(len(os.environ['SECRET']))"
+    async with serving(attrs.evolve(settings, job_argv=job(source))) as service:
+        await service.client.dataset()
+        last = await ended(service, await service.client.run(secrets={"SECRET": "hush"}))
+    assert (last["status"], refused) == ("FINISHED", [number])
+
+
+async def test_old_keys_are_forgotten_while_the_server_runs(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler_module, "_UPKEEP_S", 0.001)
+    async with serving(starting_nothing(settings)) as service:
+        await service.client.dataset()
+        assert (await service.client.submit(key="a-key")).status == 201
+        async with service.database.write() as tx:
+            await tx.run(text("UPDATE idempotency SET created_at = '2001-01-01T00:00:00+00:00'"))
+
+        async def is_forgotten() -> bool:
+            async with service.database.read() as conn:
+                return not await conn.all(text("SELECT 1 FROM idempotency"))
+
+        await until(is_forgotten)
 
 
 async def test_a_job_that_cannot_be_started_fails_alone(settings: Settings) -> None:
