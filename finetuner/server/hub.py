@@ -65,14 +65,13 @@ class Hub:
     def __init__(self, database: Database) -> None:
         self.waiters: defaultdict[int | str, set[Waiter]] = defaultdict(set)
         """By the owner's number or the run's id."""
-        self.logs = LogFeeds(self, database)
+        self.logs: LogFeeds = LogFeeds(self, database)
         """The logs that are followed; the end of a run is a change like any other."""
-        self.cursor = 0
+        self.cursor: int = 0
         """The last change that waiters were told of."""
         self._database = database
         self._commits = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._waiting: set[asyncio.Future[None]] = set()
 
     async def __aenter__(self) -> Self:
         async with self._database.read() as conn:
@@ -91,17 +90,6 @@ class Hub:
     def waiter(self, *, owner_id: int | None = None, run_ids: Iterable[str] = ()) -> Waiter:
         """Give a waiter for all changes of an owner, or for those of some runs."""
         return Waiter(self, frozenset(run_ids) if owner_id is None else frozenset({owner_id}))
-
-    async def wait(self, cursor: int) -> int:
-        """Wait until there is a change after a cursor, whoever's it is; gives the newest."""
-        while self.cursor <= cursor:
-            future = asyncio.get_running_loop().create_future()
-            self._waiting.add(future)
-            try:
-                await future
-            finally:
-                self._waiting.discard(future)
-        return self.cursor
 
     async def _follow(self) -> None:
         while True:
@@ -128,6 +116,3 @@ class Hub:
         for key in keys & self.waiters.keys():
             for waiter in self.waiters[key]:
                 waiter.tell()
-        for future in self._waiting:
-            if not future.done():
-                future.set_result(None)

@@ -5,12 +5,14 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import Row, insert
 from sqlalchemy.exc import IntegrityError
 
 from finetuner.api.config import RunRequest
-from finetuner.api.types import Progress, RunStatus
+from finetuner.api.convert import lenient
+from finetuner.api.types import Progress, RunInfo, RunStatus
 from finetuner.errors import Failure
 from finetuner.server.store import changes, runs, submission, users
 from finetuner.server.store.database import Database, Transaction
@@ -33,6 +35,11 @@ async def make(tx: Transaction, owner_id: int, **fields: Any) -> str:
         Submission(owner_id=owner_id, experiment_name="default", request=request, config={"public": False}, data={}),
     )
     return str(made.id)
+
+
+def info_of(row: Row[Any]) -> RunInfo:
+    info: RunInfo = lenient(orjson.loads(runs.to_json(row)), RunInfo)
+    return info
 
 
 async def status(database: Database, run_id: str) -> str:
@@ -59,7 +66,7 @@ async def test_a_run_starts_once_and_ends_once(database: Database, owner_id: int
     async with database.read() as conn:
         row = await runs.get(conn, run_id)
     assert row is not None
-    info = runs.to_info(row)
+    info = info_of(row)
     assert (info.status, info.details, info.failure) == (RunStatus.FAILED, "no", failure)
     assert info.created_at <= (info.started_at or info.created_at) <= (info.finished_at or info.created_at)
     assert await kinds(database, owner_id) == [
@@ -122,7 +129,7 @@ async def test_a_stretch_of_events_counts_once(database: Database, owner_id: int
         row = await runs.get(conn, run_id)
         metrics, examples = await runs.results(conn, run_id)
     assert row is not None
-    info = runs.to_info(row)
+    info = info_of(row)
     assert active.events_offset == 90
     assert info.progress == progress
     assert info.metrics == {"before": {"recall_at_1": 0.2, "recall_at_5": 0.4}, "after": {"recall_at_1": 0.6}}
@@ -143,7 +150,7 @@ async def test_of_a_runs_progress_the_last_word_is_kept(database: Database, owne
         last = (await changes.after(conn, owner_id, 0, 1000))[-1]
         assert last.cursor == await changes.newest(conn)
         assert last.run is not None
-        assert runs.to_info(last.run).progress == Progress(phase="training", step=9)
+        assert info_of(last.run).progress == Progress(phase="training", step=9)
 
 
 async def test_changes_are_resumed_at_any_cursor_until_they_are_trimmed(database: Database, owner_id: int) -> None:

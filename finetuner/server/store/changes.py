@@ -38,7 +38,6 @@ _AFTER: Final = (
     .limit(bindparam("limit"))
 )
 _AFTER_OF_RUNS: Final = _AFTER.where(CHANGES.c.run_id.in_(bindparam("run_ids", expanding=True)))
-_AFTER_OF_EXPERIMENT: Final = _AFTER.where(EXPERIMENTS.c.name == bindparam("experiment"))
 _NEWEST: Final = select(func.max(CHANGES.c.cursor))
 _TRIMMED_TO: Final = select(STATE.c.value).where(STATE.c.key == _TRIMMED)
 
@@ -53,7 +52,7 @@ class ChangeRow:
     before: RunStatus | None
     after: RunStatus | None
     run: Row[Any] | None
-    """For `runs.to_info` and `runs.to_json`; None where the run is gone."""
+    """For `runs.to_json`; None where the run is gone."""
 
 
 async def append(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Any, Final
 
 import orjson
 from sqlalchemy import Row
 
-from finetuner.api.convert import lenient
-from finetuner.api.types import Progress, RunInfo, RunStatus, Task
-from finetuner.errors import Failure
+from finetuner.api.types import RunStatus
 from finetuner.server.store.tables import EXPERIMENTS, RUNS
 
 _INNER: Final = frozenset({"examples", "experiment_id", "runtime", "artifact_sha256", "artifact_size", "config"})
@@ -51,38 +48,3 @@ def to_json(row: Row[Any], *, queue_position: int | None = None) -> bytes:
     if "config" in fields:
         value["config"] = orjson.Fragment(fields["config"])
     return orjson.dumps(value)
-
-
-def to_info(row: Row[Any], *, queue_position: int | None = None) -> RunInfo:
-    """Give the run of a row."""
-    return RunInfo(
-        id=row.id,
-        seq=row.seq,
-        name=row.name,
-        experiment_name=row.experiment_name,
-        status=RunStatus(row.status),
-        details=row.details,
-        failure=_value(row.failure, Failure),
-        task=Task(row.task),
-        description=row.description,
-        tags=tuple(orjson.loads(row.tags)),
-        artifact_id=row.artifact_id,
-        progress=_value(row.progress, Progress),
-        queue_position=queue_position,
-        created_at=dt.datetime.fromisoformat(row.created_at),
-        started_at=_time(row.started_at),
-        finished_at=_time(row.finished_at),
-        device=row.device,
-        cpus=row.cpus,
-        gpus=row.gpus,
-        public=row.public,
-        metrics=orjson.loads(row.metrics),
-    )
-
-
-def _value(text: str | None, kind: type[Any]) -> Any:
-    return None if text is None else lenient(orjson.loads(text), kind)
-
-
-def _time(text: str | None) -> dt.datetime | None:
-    return None if text is None else dt.datetime.fromisoformat(text)

@@ -12,15 +12,16 @@ import attrs
 import orjson
 from sqlalchemy import ColumnElement, Row, Select, bindparam, delete, func, select, update
 
+from finetuner.api import lifecycle
 from finetuner.api.convert import write
 from finetuner.api.types import ChangeKind, Progress, RunStatus, Task
 from finetuner.errors import Failure
 from finetuner.server.store import blob_rows, changes, clock
 from finetuner.server.store.database import Connection, Transaction
-from finetuner.server.store.run_columns import WITH_CONFIG, WITHOUT_CONFIG, to_info, to_json
+from finetuner.server.store.run_columns import WITH_CONFIG, WITHOUT_CONFIG, to_json
 from finetuner.server.store.tables import EXPERIMENTS, RUN_DATA, RUNS, SECRETS
 
-__all__ = ["ActiveRun", "QueuedRun", "to_info", "to_json"]
+__all__ = ["ActiveRun", "QueuedRun", "to_json"]
 
 JOINED: Final = RUNS.join(EXPERIMENTS, EXPERIMENTS.c.id == RUNS.c.experiment_id)
 """Runs that readers see: one that is being deleted has no experiment."""
@@ -202,7 +203,6 @@ async def started(
 ) -> bool:
     """Make a CREATED run STARTED; False where it no longer waits (cancelled, deleted, started already)."""
     values = {
-        "status": RunStatus.STARTED,
         "device": device,
         "cpus": cpus,
         "gpus": gpus,
@@ -210,7 +210,7 @@ async def started(
         "started_at": clock.now(),
     }
     guard = RUNS.c.cancel_requested.is_(False) & RUNS.c.deleting.is_(False)
-    return await _change_status(tx, run_id, (RunStatus.CREATED,), values, guard)
+    return await _change_status(tx, run_id, RunStatus.STARTED, values, guard)
 
 
 async def ended(
@@ -235,7 +235,6 @@ async def ended(
         artifact_size: Its bytes.
     """
     values = {
-        "status": status,
         "details": details,
         "failure": None if failure is None else orjson.dumps(write(failure)).decode(),
         "artifact_sha256": artifact_sha256,
@@ -243,9 +242,7 @@ async def ended(
         "runtime": None,
         "finished_at": clock.now(),
     }
-    is_finished = status is RunStatus.FINISHED
-    expected = (RunStatus.STARTED,) if is_finished else (RunStatus.STARTED, RunStatus.CREATED)
-    has_changed = await _change_status(tx, run_id, expected, values)
+    has_changed = await _change_status(tx, run_id, status, values)
     if has_changed:
         await _erase_secrets(tx, [run_id])
     return has_changed
@@ -254,14 +251,14 @@ async def ended(
 async def _change_status(
     tx: Transaction,
     run_id: str,
-    expected: Sequence[RunStatus],
+    after: RunStatus,
     values: Mapping[str, Any],
     guard: ColumnElement[bool] | None = None,
 ) -> bool:
     row = await tx.first(_STATE, {"run_id": run_id})
-    if row is None or row.status not in expected:
+    if row is None or row.status not in lifecycle.sources(after):
         return False
-    statement = update(RUNS).where(RUNS.c.id == run_id, RUNS.c.status == row.status).values(**values)
+    statement = update(RUNS).where(RUNS.c.id == run_id, RUNS.c.status == row.status).values(status=after, **values)
     if await tx.run(statement if guard is None else statement.where(guard)) != 1:
         return False
     if not row.deleting:
@@ -272,7 +269,7 @@ async def _change_status(
             run_seq=row.seq,
             kind="status",
             before=RunStatus(row.status),
-            after=RunStatus(values["status"]),
+            after=after,
         )
     return True
 
