@@ -25,7 +25,7 @@ from finetuner.api.names import safe_name
 from finetuner.errors import InvalidData, InvalidInput, StorageFull
 
 FORMAT: Final = "finetuner-data/1"
-COLUMNS: Final = {
+COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "pairs": ("anchor", "positive"),
     "triplets": ("anchor", "positive", "negative"),
     "labelled": ("text", "label"),

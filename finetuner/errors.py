@@ -77,7 +77,7 @@ class InvalidInput(FinetunerError, ValueError):
 
     def __init__(self, message: str, *, errors: Sequence[FieldError] = ()) -> None:
         super().__init__(message)
-        self.errors = tuple(errors)
+        self.errors: tuple[FieldError, ...] = tuple(errors)
 
 
 class InvalidName(InvalidInput):
@@ -95,7 +95,7 @@ class InvalidData(InvalidInput):
     def __init__(self, message: str, *, path: Path | str | None = None, line: int | None = None) -> None:
         where = "" if path is None else f"{path}: " if line is None else f"{path}, line {line}: "
         super().__init__(f"{where}{message}")
-        self.path = None if path is None else Path(path)
+        self.path: Path | None = None if path is None else Path(path)
         self.line = line
 
 
@@ -217,7 +217,7 @@ class ServerStartFailed(ServerError):
 
     def __init__(self, message: str, *, log: Sequence[str] = ()) -> None:
         super().__init__(message)
-        self.log = tuple(log)
+        self.log: tuple[str, ...] = tuple(log)
 
 
 class ServerTooOld(ServerError):

@@ -53,7 +53,7 @@ class Reconnecting:
         self.position = position
         self.idle_timeout_s = idle_timeout_s
         self.reconnect_timeout_s = reconnect_timeout_s
-        self.connections = 0
+        self.connections: int = 0
         """How many have been made."""
         self._is_closed = False
         self._transport = transport

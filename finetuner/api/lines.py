@@ -34,7 +34,7 @@ class LineSplitter:
     """
 
     def __init__(self, offset: int = 0, *, max_line_bytes: int = MAX_LINE_BYTES) -> None:
-        self.offset = offset
+        self.offset: int = offset
         """Byte offset after the last line given."""
         self._max_line_bytes = max_line_bytes
         self._rest = bytearray()

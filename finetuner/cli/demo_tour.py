@@ -45,11 +45,11 @@ class Tour:
         self.steps = steps
         self.seed = seed
         self.timeout_s = timeout_s
-        self.host = host or os.environ.get("FINETUNER_HOST")
-        self.view = View()
+        self.host: str | None = host or os.environ.get("FINETUNER_HOST")
+        self.view: View = View()
         self.data: DemoData
         self.run: AsyncRun | None = None
-        self.has_ended = False
+        self.has_ended: bool = False
 
     def prepare(self) -> None:
         """Write the data and say what it is.

@@ -50,8 +50,8 @@ class View:
     """The demo's output. On a terminal it has colour and a bar at the bottom; elsewhere it is plain lines."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or PlainConsole()
-        self.width = min(self.console.width, MAX_WIDTH)
+        self.console: Console | PlainConsole = console or PlainConsole()
+        self.width: int = min(self.console.width, MAX_WIDTH)
         self._steps = 0
 
     def title(self, text: str) -> None:

@@ -167,8 +167,8 @@ class Appender:
         self._notice = notice
         self._waiting = bytearray()
         self._gap_bytes = 0
-        self.size_bytes = os.fstat(self._fd).st_size
-        self.dropped_bytes = 0
+        self.size_bytes: int = os.fstat(self._fd).st_size
+        self.dropped_bytes: int = 0
         self.error: OSError | None = None
 
     def append(self, lines: bytes) -> None:

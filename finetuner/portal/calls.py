@@ -54,7 +54,7 @@ class Portal:
     """Runs coroutines for threads that have no event loop."""
 
     def __init__(self) -> None:
-        self.generation = 0
+        self.generation: int = 0
         """How many forks lie between the first process and this one."""
         self._host: Host | None = None
         self._lock = threading.Lock()

@@ -49,13 +49,13 @@ class Host:
     """One thread with its loop."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.SelectorEventLoop()
+        self.loop: asyncio.SelectorEventLoop = asyncio.SelectorEventLoop()
         self.loop.set_exception_handler(self._report)
         self.jobs: set[Job] = set()
-        self.is_over = False
-        self.is_inherited = False
+        self.is_over: bool = False
+        self.is_inherited: bool = False
         """Whether the thread stayed in the parent of a fork."""
-        self.thread = threading.Thread(target=self._run, name="finetuner-portal", daemon=True)
+        self.thread: threading.Thread = threading.Thread(target=self._run, name="finetuner-portal", daemon=True)
         self.thread.start()
 
     def _run(self) -> None:
@@ -121,9 +121,9 @@ class Job:
         self.host = host
         self.inbox: SimpleQueue[Any] = SimpleQueue()
         self.task: asyncio.Task[None] | None = None
-        self.has_begun = False
-        self.is_cancelled = False
-        self.is_over = False
+        self.has_begun: bool = False
+        self.is_cancelled: bool = False
+        self.is_over: bool = False
         self.error: BaseException | None = None
 
     @abstractmethod
@@ -212,7 +212,9 @@ class Call(Job, Generic[T]):
 
     def __init__(self, host: Host, function: Callable[..., Awaitable[T]], args: Any = (), kwargs: Any = None) -> None:
         super().__init__(host)
-        self.function, self.args, self.kwargs = function, args, kwargs or {}
+        self.function: Callable[..., Awaitable[T]] = function
+        self.args: Any = args
+        self.kwargs: dict[str, Any] = kwargs or {}
         self.value: T | None = None
 
     async def work(self) -> None:

@@ -43,11 +43,11 @@ class LogFeed:
     """The log of one run, while somebody follows it."""
 
     def __init__(self, run_id: str, run_dir: Path, hub: Hub, database: Database) -> None:
-        self.size = 0
+        self.size: int = 0
         """Bytes of the log, as last seen."""
         self.ended: tuple[RunStatus, str] | None = None
         """Last status and details, once the run has ended: `size` then is final."""
-        self.is_gone = False
+        self.is_gone: bool = False
         """The run was deleted, or cannot be looked at: who asks again learns which."""
         self.users = 0
         self._run_id = run_id
@@ -56,7 +56,7 @@ class LogFeed:
         self._database = database
         self._pieces: OrderedDict[int, Piece] = OrderedDict()
         self._changed = asyncio.Event()
-        self.is_known = asyncio.Event()
+        self.is_known: asyncio.Event = asyncio.Event()
         """Set when the run was looked at for the first time."""
 
     def piece(self, offset: int) -> Piece | None:

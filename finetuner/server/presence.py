@@ -15,7 +15,7 @@ class Presence:
     """Counts clients, and tells everyone when the server is to stop."""
 
     def __init__(self) -> None:
-        self.stopping = asyncio.Event()
+        self.stopping: asyncio.Event = asyncio.Event()
         self._active = 0
         self._last_s = time.monotonic()
 

@@ -37,8 +37,8 @@ class Refusal(Exception):
         super().__init__(detail)
         self.status = status
         self.code = code
-        self.fields = tuple(fields)
-        self.headers = dict(headers or {})
+        self.fields: tuple[FieldError, ...] = tuple(fields)
+        self.headers: dict[str, str] = dict(headers or {})
 
 
 _STATUS: Final[tuple[tuple[type[FinetunerError], int, str], ...]] = (

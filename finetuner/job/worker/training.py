@@ -57,7 +57,7 @@ class Trainer(SentenceTransformerTrainer):
     def __init__(self, *, classes: list[int] | None, items_per_class: int, **options: Any) -> None:
         self.classes = classes
         self.items_per_class = items_per_class
-        self.last_loss = math.nan
+        self.last_loss: float = math.nan
         super().__init__(**options)
 
     def get_batch_sampler(self, *args: Any, **options: Any) -> Any:
