@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
 import aiohttp
+import filelock
 
 from finetuner.aio.answers import to_error
 from finetuner.aio.progress import Bar
@@ -23,6 +26,8 @@ CHUNK_BYTES: Final = 4 * 2**20
 """Bytes of one append."""
 _WRITE_BYTES: Final = 2**20
 _MAX_RESYNCS: Final = 20
+_LOCK_POLL_S: Final = 0.05
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 async def upload(
@@ -92,15 +97,54 @@ def _read_at(file: BinaryIO, offset: int) -> bytes:
 async def download(transport: Transport, artifact: ArtifactInfo, target: Path, *, show: bool | None) -> None:
     """Fetch an artifact into a file, which appears whole or not at all.
 
-    What an interrupted call left in `TARGET.SHA.part` is used.
+    What an interrupted call left in `.TARGET.SHA.part` is used. Of those that fetch the same into the same file at
+    once, one does; the others wait for it, and find the file.
 
     Raises:
         ArtifactCorrupt: What arrived does not have the artifact's sha256; it was removed.
         StorageFull: There is no room for it here; nothing is left of it.
     """
-    # The part's name has the content's sha256, so two that fetch at the same time write the same bytes into it.
     part = target.with_name(f".{target.name}.{artifact.sha256[:16]}.part")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        async with _alone(part):
+            if not await asyncio.to_thread(_is_there, target, artifact):
+                await _fetch(transport, artifact, part, target, show=show)
+    except OSError as error:
+        if isinstance(error, FinetunerError) or error.errno not in _FULL:
+            raise
+        raise StorageFull(
+            f"there is no room for {target} ({artifact.size_bytes} bytes); nothing is left of it"
+        ) from error
+
+
+@contextlib.asynccontextmanager
+async def _alone(part: Path) -> AsyncIterator[None]:
+    """Be the only one who writes a part, in whatever process; a lock file stays as long as the part does.
+
+    The lock is asked for and never waited for, so that no thread is left to take it for a call that was cancelled.
+    """
+    lock = filelock.FileLock(part.with_name(f"{part.name}.lock"))
+    while True:
+        try:
+            lock.acquire(blocking=False)
+            break
+        except filelock.Timeout:
+            await asyncio.sleep(_LOCK_POLL_S)
+    try:
+        yield
+    finally:
+        if not part.exists():
+            with contextlib.suppress(OSError):  # Windows removes no open file; the lock does it there
+                Path(lock.lock_file).unlink()
+        lock.release()
+
+
+def _is_there(target: Path, artifact: ArtifactInfo) -> bool:
+    return target.is_file() and target.stat().st_size == artifact.size_bytes and sha256_of(target) == artifact.sha256
+
+
+async def _fetch(transport: Transport, artifact: ArtifactInfo, part: Path, target: Path, *, show: bool | None) -> None:
     try:
         with part.open("r+b" if part.exists() else "w+b") as file:
             size = file.seek(0, os.SEEK_END)
@@ -109,19 +153,16 @@ async def download(transport: Transport, artifact: ArtifactInfo, target: Path, *
             with Bar(target.name, artifact.size_bytes, show=show) as bar:
                 await _fill(transport, artifact, file, size, bar)
             await asyncio.to_thread(_sync, file)
-        if await asyncio.to_thread(sha256_of, part) != artifact.sha256:
-            part.unlink(missing_ok=True)
-            raise ArtifactCorrupt(
-                f"what arrived for {target} is not what was stored (its sha256 differs), and was removed; call again"
-            )
-        part.replace(target)
     except OSError as error:
-        if isinstance(error, FinetunerError) or error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-            raise
+        if error.errno in _FULL:
+            part.unlink(missing_ok=True)
+        raise
+    if await asyncio.to_thread(sha256_of, part) != artifact.sha256:
         part.unlink(missing_ok=True)
-        raise StorageFull(
-            f"there is no room for {target} ({artifact.size_bytes} bytes); nothing is left of it"
-        ) from error
+        raise ArtifactCorrupt(
+            f"what arrived for {target} is not what was stored (its sha256 differs), and was removed; call again"
+        )
+    part.replace(target)
 
 
 def _sync(file: BinaryIO) -> None:
@@ -162,7 +203,7 @@ async def _fill(transport: Transport, artifact: ArtifactInfo, file: BinaryIO, of
                         bar.set(offset)
                     return Tried(decision=Done(), value=True)
         except LOST as cause:
-            if isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}:
+            if isinstance(cause, OSError) and cause.errno in _FULL:
                 raise
             lost = transport.lost(cause, request)
             outcome, wait_s, error = lost.outcome, None, lost.error
