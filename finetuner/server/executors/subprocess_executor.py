@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,7 +56,7 @@ class SubprocessExecutor:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.told = settings.told
+        self.told: Callable[[Exception], str] = settings.told
         settings.runs_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def path(self, run_id: str) -> Path:
