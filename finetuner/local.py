@@ -61,6 +61,10 @@ class LocalServer:
     instance: str
     """Random for each start: tells a restarted server from the same."""
     embedded: bool = True
+    file: Path = attrs.field(eq=False, repr=False)
+    """The `server.json` that said so."""
+    stamp: tuple[int, int] = attrs.field(eq=False, repr=False)
+    """That file's inode and mtime in ns: each server writes a file of its own."""
 
 
 def state_dir() -> Path:
@@ -90,6 +94,19 @@ def find_server() -> LocalServer | None:
     """
     found = _look()
     return found.server if found is not None and found.speaks else None
+
+
+def is_current(server: LocalServer) -> bool:
+    """Whether a server that was found still runs and has the address that it had; it is not asked.
+
+    Cheap enough for each request: once it ended, whoever has its port would be sent the token.
+    """
+    if not _is_held(server.file.parent):
+        return False
+    try:
+        return _stamp(server.file.stat()) == server.stamp
+    except OSError:
+        return False
 
 
 def ensure_server(*, timeout_s: float = 60.0) -> LocalServer:
@@ -207,11 +224,16 @@ def _is_held(root: Path) -> bool:
         os.close(descriptor)
 
 
+def _stamp(status: os.stat_result) -> tuple[int, int]:
+    return status.st_ino, status.st_mtime_ns
+
+
 def _look() -> _Found | None:
     """Give the server that holds the lock, wrote the file and answers as that file says."""
     root = _root()
     try:
         with (root / embedded.FILE_NAME).open("rb") as file:
+            stamp = _stamp(os.fstat(file.fileno()))
             said = embedded.ServerFile.loads(file.read(embedded.MAX_FILE_BYTES))
     except (OSError, embedded.BadServerFileError):
         return None
@@ -227,7 +249,13 @@ def _look() -> _Found | None:
         return None
     return _Found(
         server=LocalServer(
-            url=said.url, token=said.token, version=said.version, instance=said.instance, embedded=said.embedded
+            url=said.url,
+            token=said.token,
+            version=said.version,
+            instance=said.instance,
+            embedded=said.embedded,
+            file=root / embedded.FILE_NAME,
+            stamp=stamp,
         ),
         speaks=low <= API_VERSION and high >= API_MIN,
         is_older=embedded.is_newer(embedded.package_version(), said.version),

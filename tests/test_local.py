@@ -92,6 +92,16 @@ def test_a_server_is_started_once_found_again_and_stopped(root: Path) -> None:
     assert not local.stop_server()
 
 
+def test_a_server_is_current_until_it_ends_or_another_takes_its_place(root: Path) -> None:
+    first = local.ensure_server()
+    assert local.is_current(first)
+    local.stop_server()
+    assert not local.is_current(first)
+    second = local.ensure_server()
+    assert local.is_current(second)
+    assert not local.is_current(first)
+
+
 def test_many_scripts_at_once_start_one_server(root: Path) -> None:
     script = (
         "from concurrent.futures import ThreadPoolExecutor\n"

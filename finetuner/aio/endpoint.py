@@ -21,13 +21,20 @@ class Address:
 
     url: str
     token: str | None = attrs.field(repr=False)
+    server: local.LocalServer | None = attrs.field(default=None, repr=False)
+    """The embedded server that it is; None for a named one."""
+
+    @property
+    def is_current(self) -> bool:
+        """Whether what listens there is still the server that was found."""
+        return self.server is None or local.is_current(self.server)
 
 
 class Endpoint:
     """The server of one client.
 
     With a host, nothing is ever started. Without one it is FINETUNER_HOST, or else the embedded server, which may come
-    back on another port: after `forget` it is looked for again, and started if it is not there.
+    back on another port: once it ended, and after `forget`, it is looked for again, and started if it is not there.
     """
 
     def __init__(self, host: str | None, token: str | None) -> None:
@@ -64,14 +71,16 @@ class Endpoint:
         Raises:
             ServerStartFailed: The embedded server did not start.
         """
-        if self._found is None:
+        found = self._found
+        if found is None or not found.is_current:
             async with self._lock:
-                if self._found is None:
-                    self._found = await in_daemon_thread(self._find)
-        return self._found
+                found = self._found
+                if found is None or not found.is_current:
+                    found = self._found = await in_daemon_thread(self._find)
+        return found
 
     def _find(self) -> Address:
         if self._host is not None:
             return Address(self._host, self._token or credentials.token_for(self._host))
         server = local.ensure_server(timeout_s=START_TIMEOUT_S)
-        return Address(server.url.rstrip("/"), server.token)
+        return Address(server.url.rstrip("/"), server.token, server)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from yarl import URL
 
-from finetuner import errors
+from finetuner import errors, local
 from finetuner.aio import credentials
 from finetuner.aio.client import AsyncClient
 from finetuner.aio.endpoint import Endpoint
@@ -119,3 +120,40 @@ async def test_the_embedded_server_is_found_again_after_it_was_killed(submit: Su
     home.kill_server()
     assert (await run.refresh()).info.status == "FINISHED"
     assert await run.metrics() == {}
+
+
+async def test_whoever_has_the_port_of_an_ended_server_is_sent_nothing(
+    client: AsyncClient, submit: Submit, home: Home
+) -> None:
+    heard: list[str] = []
+
+    async def hear(request: web.Request) -> web.Response:
+        heard.append(f"{request.method} {request.rel_url}")
+        return web.json_response({}, headers={"X-Request-Id": "x"})
+
+    await client.list_runs()
+    first = client.host
+    home.kill_server()
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", hear)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", URL(first).port).start()
+    try:
+        run = await submit(lines=1)
+        await run.wait(30)
+    finally:
+        await runner.cleanup()
+    assert heard == []
+    assert client.host != first
+
+
+async def test_a_server_that_ended_and_came_back_elsewhere_costs_no_call(
+    client: AsyncClient, submit: Submit, home: Home
+) -> None:
+    await client.list_runs()
+    assert local.stop_server()
+    assert await (await submit(lines=1)).metrics() == {}
+    assert local.stop_server()
+    assert local.ensure_server().url == (await client._transport.endpoint.get()).url
+    await (await submit(lines=1)).wait(30)
