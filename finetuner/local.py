@@ -394,7 +394,7 @@ def _start_error(pid: int, code: int | None, began: int) -> ServerError:
     for line in reversed(_log_since(began)):
         with contextlib.suppress(ValueError):
             value = json.loads(line)
-            if isinstance(value, dict) and value.get("event") == "server could not start":
+            if isinstance(value, dict) and value.get("event") == "server could not start or go on":
                 error = str(value.get("error"))
                 return StateCorrupt(error) if value.get("kind") == "StateCorrupt" else _start_failed(error, began)
     return _start_failed(f"it ended with exit code {code}", began)
