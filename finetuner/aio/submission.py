@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import tempfile
@@ -15,16 +16,17 @@ import attrs
 import orjson
 
 from finetuner import data as data_module
+from finetuner import local
 from finetuner.aio import transfer
 from finetuner.aio.transport import Request, Transport
 from finetuner.api import convert
-from finetuner.api.checks import check_config
+from finetuner.api.checks import check_config, check_evaluation_kind, check_training_kind
 from finetuner.api.config import DatasetRequest, RunRequest, Runtime, TrainingConfig
 from finetuner.api.names import check_experiment_name, check_name
 from finetuner.api.types import DatasetInfo
 from finetuner.callback import Callback, check_callbacks
 from finetuner.data import CSVOptions, PreparedData
-from finetuner.errors import DataNotFound, InvalidData, InvalidInput, InvalidName, ServerError
+from finetuner.errors import Conflict, DataNotFound, InvalidData, InvalidInput, InvalidName, NotFound, ServerError
 
 if TYPE_CHECKING:
     from finetuner.callback import DataSource
@@ -78,6 +80,11 @@ async def submit(transport: Transport, wish: Submission) -> dict[str, Any]:
     callbacks = list(wish.callbacks)
     check_callbacks([_named(callback) for callback in callbacks])
     _request(wish, _config(wish, {}, callbacks), None)
+    _check_key(wish.idempotency_key)
+    if transport.endpoint.is_embedded:
+        local.check_job_packages()
+    if wish.run_name is not None and wish.idempotency_key is None:
+        await _check_free(transport, experiment, wish.run_name)
     with tempfile.TemporaryDirectory(prefix="finetuner-data-", ignore_cleanup_errors=True) as folder:
         plan = _DataPlan(transport, Path(folder), wish.progress)
         await plan.add("train_data", wish.train_data, wish.csv_options)
@@ -105,6 +112,19 @@ def _config(wish: Submission, names: Mapping[str, str], callbacks: Sequence[Call
     checked = convert.read(plain, TrainingConfig, "$.config")
     check_config(checked)
     return dict(convert.write_sparse(checked))
+
+
+def _check_key(key: str | None) -> None:
+    if key is not None and not (1 <= len(key) <= 255 and key.isascii() and key.isprintable()):
+        raise InvalidInput("idempotency_key must have 1 to 255 printable ASCII characters")
+
+
+async def _check_free(transport: Transport, experiment: str, run_name: str) -> None:
+    """Refuse a name that is taken before its data travels; the server has the last word."""
+    request = Request(route="named_run_status", parts={"experiment": experiment, "run": run_name})
+    with contextlib.suppress(NotFound):
+        await transport.call(request)
+        raise Conflict(f"there is a run {run_name!r} in experiment {experiment!r}: choose another name, or delete it")
 
 
 def _set(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,9 +196,11 @@ class _DataPlan:
             return
         info = await self._stored(source)
         if info is not None:
+            _check_kind(field, info.kind)
             self._parts.append(_Part(field=field, name=info.name))
             return
         prepared = await asyncio.to_thread(data_module.prepare, source, options, directory=self._folder)
+        _check_kind(field, prepared.kind)
         self._parts.append(_Part(field=field, prepared=prepared))
 
     async def add_callback(self, index: int, callback: Callback, options: CSVOptions | None) -> None:
@@ -210,6 +232,13 @@ class _DataPlan:
                 await _put(self._transport, part.prepared, self._show)
                 part.name = part.prepared.name
         return {part.field: part.name for part in self._parts}
+
+
+def _check_kind(field: str, kind: str) -> None:
+    if field.startswith("callbacks"):
+        check_evaluation_kind(field, kind)
+    else:
+        check_training_kind(kind)
 
 
 async def _put(transport: Transport, prepared: PreparedData, show: bool | None) -> None:

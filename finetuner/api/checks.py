@@ -61,6 +61,29 @@ def config_errors(config: TrainingConfig) -> Iterator[FieldError]:
             yield FieldError(path=f"$.config.{path}", message=f"{name} is not offered by this version; leave it out")
 
 
+def check_training_kind(kind: str) -> None:
+    """Refuse a kind of data set that no loss trains on.
+
+    Raises:
+        InvalidInput: It is a single column of texts.
+    """
+    if kind == "texts":
+        raise InvalidInput(
+            "a single column of texts cannot be trained on; give pairs, labelled texts (CSVOptions(is_labeled=True)) "
+            "or triplets"
+        )
+
+
+def check_evaluation_kind(field: str, kind: str) -> None:
+    """Refuse a kind of data set that an EvaluationCallback cannot use.
+
+    Raises:
+        InvalidInput: It has not two columns.
+    """
+    if kind not in {"pairs", "labelled"}:
+        raise InvalidInput(f"{field} must have two columns, a text and its label; it is {kind}")
+
+
 def _refuse_unsupported(name: str) -> None:
     try:
         resolve(name)

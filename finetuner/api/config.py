@@ -41,6 +41,14 @@ def _above(low: float) -> Validator:
     return check
 
 
+def _below(high: float) -> Validator:
+    def check(_: object, attribute: attrs.Attribute[Any], value: float | None) -> None:
+        if value is not None and value >= high:
+            raise RefusedValueError(attribute.name, f"must be less than {high}, not {value}")
+
+    return check
+
+
 def _share(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
     if not 0 <= value < 1:
         raise RefusedValueError(attribute.name, f"must be at least 0 and less than 1, not {value}")
@@ -97,7 +105,7 @@ class HyperParameters:
     batch_size: int = attrs.field(default=64, validator=_at_least(1))
     learning_rate: float = attrs.field(default=1e-5, validator=_above(0))
     epochs: int = attrs.field(default=5, validator=_at_least(1))
-    seed: int = attrs.field(default=42, validator=_at_least(0))
+    seed: int = attrs.field(default=42, validator=[_at_least(0), _below(2**32)])
 
 
 @attrs.frozen(kw_only=True)

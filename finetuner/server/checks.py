@@ -20,6 +20,13 @@ MAX_TAGS: Final = 64
 MAX_TAG_CHARS: Final = 128
 MAX_DESCRIPTION_CHARS: Final = 10_000
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_STEERING: Final = re.compile(
+    r"(LD|DYLD|PYTHON|GIT|BASH|XDG|CUDA|NVIDIA|NCCL|OMP|GOMP|KMP|MKL|OPENBLAS|SSL|CURL|REQUESTS|LC|MALLOC|GLIBC)\w*"
+    r"|(TORCH|PYTORCH|TORCHINDUCTOR|TRITON|TRANSFORMERS|SENTENCE_TRANSFORMERS)_\w*"
+    r"|HF_(?!TOKEN$)\w*|HUGGINGFACE_HUB_CACHE|PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|TEMP|TMP|ENV|IFS|PS4|CDPATH|LANG\w*"
+    r"|GCONV_PATH|HOSTALIASES|LOCALDOMAIN|RES_OPTIONS|LOCPATH|NLSPATH|VIRTUAL_ENV|\w*_PROXY|CC|CXX|CFLAGS|LDFLAGS"
+)
+"""Names by which a user of a shared server could have its interpreter, linker or libraries load something else."""
 
 
 @attrs.frozen(kw_only=True)
@@ -68,13 +75,16 @@ def _request_errors(request: RunRequest, *, is_embedded: bool) -> Iterator[Field
     for index, tag in enumerate(request.tags):
         if not 1 <= len(tag) <= MAX_TAG_CHARS or not tag.isprintable():
             yield FieldError(path=f"$.tags[{index}]", message=f"must have 1 to {MAX_TAG_CHARS} printable characters")
-    yield from _secret_errors(request.secrets)
+    yield from _secret_errors(request.secrets, is_embedded=is_embedded)
 
 
-def _secret_errors(secrets: Mapping[str, str]) -> Iterator[FieldError]:
+def _secret_errors(secrets: Mapping[str, str], *, is_embedded: bool) -> Iterator[FieldError]:
     for name, value in secrets.items():
         if not _VARIABLE.fullmatch(name) or name.startswith("FINETUNER_"):
             yield FieldError(path=f"$.secrets.{name}", message="is no name that an environment variable here can have")
+        elif not is_embedded and _STEERING.fullmatch(name.upper()):
+            message = "steers how programs of the server's machine run: a shared server takes it from nobody"
+            yield FieldError(path=f"$.secrets.{name}", message=message)
         elif "\0" in value:
             yield FieldError(path=f"$.secrets.{name}", message="holds a NUL character")
 

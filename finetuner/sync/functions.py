@@ -124,8 +124,8 @@ def fit(
         train_data: A CSV file, an open text file, a list of texts or rows, or the name of a data set that the
             server has. Two columns are pairs, or with `CSVOptions(is_labeled=True)` a text and its class; three
             are anchor, positive, negative.
-        eval_data: Data for the validation loss, in the same form.
-        val_split: Share of the training data to hold out for that instead, 0 to 1.
+        eval_data: Not offered yet: refused. Data for the validation loss.
+        val_split: Not offered yet: refused. Share of the training data to hold out, 0 to 1.
         model_artifact: Id of the artifact of an earlier run to go on from, instead of the model's own weights.
         run_name: Its name; None: a memorable one is made up.
         description: For people.
@@ -140,19 +140,19 @@ def fit(
         epochs: Times that the training data is gone through.
         batch_size: Examples of a step; None: the server's default.
         callbacks: Of `finetuner.callback`, such as an `EvaluationCallback`.
-        scheduler: How the learning rate changes, by the scheduler's name.
-        scheduler_options: Its options.
-        freeze: Train the added layer alone, not the model's own weights.
-        output_dim: Length of the embeddings; None keeps the model's.
+        scheduler: Not offered yet: refused. How the learning rate changes.
+        scheduler_options: Not offered yet: refused.
+        freeze: Not offered yet: refused. Train the added layer alone.
+        output_dim: Not offered yet: refused. Length of the embeddings; None keeps the model's.
         device: `cuda`, or `cpu`; the embedded server uses the CPU where there is no GPU.
-        num_workers: Processes that load data.
-        to_onnx: Also export the model to ONNX.
+        num_workers: Kept in the config for old callers; data is small enough to be loaded in one process.
+        to_onnx: Not offered yet: refused. Also export the model to ONNX.
         csv_options: How to read CSV files.
         public: Let every user of the server read the artifact.
         num_items_per_class: Examples of each class in a batch, where batches are made by class.
         sampler: `class`, `random`, or `auto`: what the loss needs.
-        loss_optimizer: Optimizer of the loss's own weights, where it has some.
-        loss_optimizer_options: Its options.
+        loss_optimizer: Not offered yet: refused. The loss's own weights share the optimizer.
+        loss_optimizer_options: Not offered yet: refused.
         loss_options: Options of the loss, such as `{"margin": 0.3}`.
         seed: Of every random choice: the same seed and data give the same model on the same machine.
         tags: Words to find the run by: `list_runs(tag=...)`.

@@ -216,6 +216,11 @@ BAD: list[tuple[dict[str, object], str]] = [
     ({"experiment_name": ""}, "empty"),
     ({"train_data": "no-such-file.csv"}, "no such file"),
     ({"train_data": []}, "no row"),
+    ({"train_data": ["one text", "another"]}, "single column of texts"),
+    ({"callbacks": [EvaluationCallback([("a", "b", "c")])]}, "must have two columns"),
+    ({"idempotency_key": "a\nb"}, "printable ASCII"),
+    ({"idempotency_key": ""}, "printable ASCII"),
+    ({"seed": 2**32}, "seed must be less than"),
     ({"device": "tpu"}, "device"),
     ({"sampler": "best"}, "sampler"),
     ({"miner_options": {"a": 1}}, "without a miner"),
@@ -237,8 +242,10 @@ async def test_bad_input_is_refused_before_anything_is_created(
 
 async def test_a_taken_name_is_a_conflict_and_a_wrong_one_has_near_names(client: AsyncClient, submit: Submit) -> None:
     await submit(run_name="taken")
+    before = await client.list_datasets()
     with pytest.raises(errors.Conflict, match="taken"):
-        await submit(run_name="taken")
+        await submit(run_name="taken", lines=77)
+    assert await client.list_datasets() == before
     with pytest.raises(errors.RunNotFound, match="taken"):
         await client.get_run("takn")
     with pytest.raises(errors.ExperimentNotFound):

@@ -197,6 +197,19 @@ async def test_a_remote_server_refuses_a_runtime(client: Client, quiet: Service)
     assert (answer.status, answer.json["errors"][0]["path"]) == (422, "$.runtime")
 
 
+@pytest.mark.parametrize(
+    "name", ["PYTHONPATH", "LD_PRELOAD", "ld_preload", "PATH", "HF_HOME", "https_proxy", "CUDA_HOME"]
+)
+async def test_a_shared_server_takes_no_secret_that_steers_its_programs(
+    client: Client, quiet: Service, name: str
+) -> None:
+    object.__setattr__(quiet.settings, "embedded", False)
+    answer = await client.submit({**run_body(), "secrets": {name: "x"}})
+    assert (answer.status, answer.json["errors"][0]["path"]) == (422, f"$.secrets.{name}")
+    fine = {"WANDB_API_KEY": "k", "HF_TOKEN": "t", "OPENAI_API_KEY": "o"}
+    assert (await client.submit({**run_body(), "secrets": fine})).status == 201
+
+
 async def test_secrets_are_never_given_back_and_gone_when_taken(client: Client, quiet: Service) -> None:
     made = await client.submit({**run_body(), "secrets": {"WANDB_API_KEY": "hush-hush"}})
     run_id = made.json["id"]

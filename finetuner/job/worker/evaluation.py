@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
+from finetuner.api.checks import check_evaluation_kind
 from finetuner.callback import EvaluationCallback
 from finetuner.data import DataSet
 from finetuner.errors import InvalidInput
@@ -138,8 +139,8 @@ def make_evaluation(
         InvalidInput: The data has not two columns, or nothing could be found in it.
     """
     for name, data in (("query_data", queries), ("index_data", index)):
-        if data is not None and len(data.columns) != 2:
-            raise InvalidInput(f"{name} must have two columns, a text and its label; it is {data.kind}")
+        if data is not None:
+            check_evaluation_kind(name, data.kind)
     if index is not None:
         made = _in_index(queries, index)
     elif queries.kind == "pairs":

@@ -8,6 +8,7 @@ from collections import defaultdict
 import attrs
 
 from finetuner.api.catalog import RANKING_LOSS
+from finetuner.api.checks import check_training_kind
 from finetuner.data import DataSet
 from finetuner.errors import InvalidInput
 
@@ -39,11 +40,7 @@ def make_examples(data: DataSet, loss: str, seed: int) -> Examples:
     Raises:
         InvalidInput: The loss cannot be trained on such data.
     """
-    if data.kind == "texts":
-        raise InvalidInput(
-            "a single column of texts cannot be trained on; give pairs, labelled texts (CSVOptions(is_labeled=True)) "
-            "or triplets"
-        )
+    check_training_kind(data.kind)
     if loss == RANKING_LOSS:
         return _paired_by_label(data, seed) if data.kind == "labelled" else _with_text_ids(data)
     return _labelled(data) if data.kind == "labelled" else _with_classes(data)

@@ -31,7 +31,7 @@ _PASSED_ON: Final = re.compile(
 """What of the server's own environment a job gets; what a caller passes on comes on top."""
 _SECRET: Final = re.compile(r"\w*(TOKEN|KEY|SECRET|PASSWORD)")
 """What of that is nobody's but the server's: a job gets such things from its own `secrets` or its caller."""
-_WORKER: Final = ("{python}", "-m", "finetuner.job.worker", "{run_dir}")
+_WORKER: Final = ("{python}", "-P", "-m", "finetuner.job.worker", "{run_dir}")
 
 
 def is_passed_on(name: str) -> bool:
