@@ -6,7 +6,10 @@ Public names are loaded when first used: `import finetuner` costs next to nothin
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, Final
+
+TYPE_CHECKING = False  # the import of `typing` would double what this module costs
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 _SYNC: Final = (
     "Client Completed Experiment LogStream Run RunIterator Watch as_completed build_model close create_experiment "

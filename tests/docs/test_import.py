@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-FORBIDDEN = ("aiohttp", "anyio", "asyncio", "torch", "numpy", "attr", "attrs", "click", "rich", "sqlalchemy")
+FORBIDDEN = ("typing", "aiohttp", "anyio", "asyncio", "torch", "numpy", "attr", "attrs", "click", "rich", "sqlalchemy")
 
 
 def modules_after(code: str) -> set[str]:
