@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -20,13 +20,30 @@ from finetuner import local
 from finetuner.aio import transfer
 from finetuner.aio.transport import Request, Transport
 from finetuner.api import convert
-from finetuner.api.checks import check_config, check_evaluation_kind, check_training_kind
+from finetuner.api.checks import (
+    caught,
+    check_config,
+    check_evaluation_kind,
+    check_key,
+    check_training_kind,
+    refusal,
+    request_errors,
+)
 from finetuner.api.config import DatasetRequest, RunRequest, Runtime, TrainingConfig
 from finetuner.api.names import check_experiment_name, check_name
 from finetuner.api.types import DatasetInfo
 from finetuner.callback import Callback, check_callbacks
 from finetuner.data import CSVOptions, PreparedData
-from finetuner.errors import Conflict, DataNotFound, InvalidData, InvalidInput, InvalidName, NotFound, ServerError
+from finetuner.errors import (
+    Conflict,
+    DataNotFound,
+    FieldError,
+    InvalidData,
+    InvalidInput,
+    InvalidName,
+    NotFound,
+    ServerError,
+)
 
 if TYPE_CHECKING:
     from finetuner.callback import DataSource
@@ -77,10 +94,12 @@ async def submit(transport: Transport, wish: Submission) -> dict[str, Any]:
     experiment = check_experiment_name(wish.experiment_name)
     if wish.run_name is not None:
         check_name(wish.run_name)
+    if wish.idempotency_key is not None:
+        _refuse(caught("idempotency_key", check_key, wish.idempotency_key))
     callbacks = list(wish.callbacks)
     check_callbacks([_named(callback) for callback in callbacks])
-    _request(wish, _config(wish, {}, callbacks), None)
-    _check_key(wish.idempotency_key)
+    asked_for = _request(wish, _config(wish, {}, callbacks), None)
+    _refuse(request_errors(asked_for, is_embedded=transport.endpoint.is_embedded))
     if transport.endpoint.is_embedded:
         local.check_job_packages()
     if wish.run_name is not None and wish.idempotency_key is None:
@@ -94,7 +113,15 @@ async def submit(transport: Transport, wish: Submission) -> dict[str, Any]:
         names = await plan.upload()
     placed = [_placed(index, callback, names) for index, callback in enumerate(callbacks)]
     runtime = _runtime() if transport.endpoint.is_embedded else None
-    return await _create(transport, experiment, _request(wish, _config(wish, names, placed), runtime), wish)
+    asked_for = _request(wish, _config(wish, names, placed), runtime)
+    body = orjson.dumps(convert.write_sparse(asked_for))
+    return await _create(transport, experiment, body, wish)
+
+
+def _refuse(errors: Iterable[FieldError]) -> None:
+    found = list(errors)
+    if found:
+        raise refusal(found)
 
 
 def _config(wish: Submission, names: Mapping[str, str], callbacks: Sequence[Callback]) -> Config:
@@ -114,11 +141,6 @@ def _config(wish: Submission, names: Mapping[str, str], callbacks: Sequence[Call
     return dict(convert.write_sparse(checked))
 
 
-def _check_key(key: str | None) -> None:
-    if key is not None and not (1 <= len(key) <= 255 and key.isascii() and key.isprintable()):
-        raise InvalidInput("idempotency_key must have 1 to 255 printable ASCII characters")
-
-
 async def _check_free(transport: Transport, experiment: str, run_name: str) -> None:
     """Refuse a name that is taken before its data travels; the server has the last word."""
     request = Request(route="named_run_status", parts={"experiment": experiment, "run": run_name})
@@ -131,7 +153,7 @@ def _set(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if value is not None}
 
 
-def _request(wish: Submission, config: Config, runtime: Runtime | None) -> bytes:
+def _request(wish: Submission, config: Config, runtime: Runtime | None) -> RunRequest:
     fields = {
         "name": wish.run_name,
         "description": wish.description,
@@ -141,7 +163,7 @@ def _request(wish: Submission, config: Config, runtime: Runtime | None) -> bytes
         "secrets": None if wish.secrets is None else dict(wish.secrets),
         "runtime": None if runtime is None else convert.write(runtime),
     }
-    return orjson.dumps(convert.write_sparse(convert.read(_set(fields), RunRequest)))
+    return convert.read(_set(fields), RunRequest)
 
 
 def _runtime() -> Runtime:

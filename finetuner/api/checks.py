@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from finetuner.api import catalog
-from finetuner.api.config import HyperParameters, ModelConfig, TrainingConfig
+from finetuner.api.config import HyperParameters, ModelConfig, RunRequest, TrainingConfig
 from finetuner.api.models import resolve
-from finetuner.api.names import is_id
+from finetuner.api.names import check_name, is_id
+from finetuner.api.types import Task
 from finetuner.errors import FieldError, InvalidInput, ModelNotSupported
 
 _CHOICES: Final[tuple[tuple[catalog.Kind, str], ...]] = (
@@ -17,6 +19,19 @@ _CHOICES: Final[tuple[tuple[catalog.Kind, str], ...]] = (
     ("optimizer", "optimizer"),
 )
 _MODEL_OPTIONS: Final = ("max_seq_length",)
+_MAX_TAGS: Final = 64
+_MAX_TAG_CHARS: Final = 128
+_MAX_DESCRIPTION_CHARS: Final = 10_000
+_KEY: Final = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
+"""What goes through a header unchanged."""
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_STEERING: Final = re.compile(
+    r"(LD|DYLD|GIT|XDG|CUDA|NVIDIA|CUDNN|CUBLAS|NCCL|OMP|GOMP|KMP|MKL|OPENBLAS|SSL|OPENSSL|CURL|REQUESTS|LC|MALLOC"
+    r"|GLIBC|TORCH|PYTORCH|TORCHINDUCTOR|TRITON|TRANSFORMERS|SENTENCE_TRANSFORMERS|NUMBA|HUGGINGFACE_HUB)_\w*"
+    r"|(PYTHON|BASH)\w*|HF_(?!TOKEN\Z)\w*|PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|TEMP|TMP|ENV|IFS|PS4|CDPATH|LANG\w*"
+    r"|GCONV_PATH|HOSTALIASES|LOCALDOMAIN|RES_OPTIONS|LOCPATH|NLSPATH|VIRTUAL_ENV|\w*_PROXY|CC|CXX|CFLAGS|LDFLAGS"
+)
+"""Names by which a user of a shared server could have its interpreter, linker or libraries load something else."""
 
 
 def check_config(config: TrainingConfig) -> None:
@@ -82,6 +97,50 @@ def check_evaluation_kind(field: str, kind: str) -> None:
     """
     if kind not in {"pairs", "labelled"}:
         raise InvalidInput(f"{field} must have two columns, a text and its label; it is {kind}")
+
+
+def request_errors(request: RunRequest, *, is_embedded: bool) -> Iterator[FieldError]:
+    """Give each field of a submission, its config aside, that a server would refuse.
+
+    Args:
+        request: The submission.
+        is_embedded: The server is its caller's own: it takes a runtime, and any variable.
+    """
+    if request.task is not Task.TRAINING:
+        yield FieldError(path="$.task", message=f"{request.task.value!r} is not offered by this server; 'training' is")
+    if request.name is not None:
+        yield from caught("$.name", check_name, request.name)
+    if request.runtime is not None and not is_embedded:
+        yield FieldError(path="$.runtime", message="only the embedded server runs jobs with its caller's interpreter")
+    if len(request.description) > _MAX_DESCRIPTION_CHARS:
+        yield FieldError(path="$.description", message=f"must have at most {_MAX_DESCRIPTION_CHARS} characters")
+    if len(request.tags) > _MAX_TAGS:
+        yield FieldError(path="$.tags", message=f"must be at most {_MAX_TAGS}")
+    for index, tag in enumerate(request.tags):
+        if not 1 <= len(tag) <= _MAX_TAG_CHARS or not tag.isprintable():
+            yield FieldError(path=f"$.tags[{index}]", message=f"must have 1 to {_MAX_TAG_CHARS} printable characters")
+    yield from _secret_errors(request.secrets, is_embedded=is_embedded)
+
+
+def check_key(key: object) -> None:
+    """Refuse an idempotency key that no header carries unchanged.
+
+    Raises:
+        InvalidInput: It is no text, empty, too long, or holds more than printable ASCII.
+    """
+    if not isinstance(key, str) or not _KEY.fullmatch(key):
+        raise InvalidInput("must have 1 to 255 printable ASCII characters, and no space around them")
+
+
+def _secret_errors(secrets: Mapping[str, str], *, is_embedded: bool) -> Iterator[FieldError]:
+    for name, value in secrets.items():
+        if not _VARIABLE.fullmatch(name) or name.startswith("FINETUNER_"):
+            yield FieldError(path=f"$.secrets.{name}", message="is no name that an environment variable here can have")
+        elif not is_embedded and _STEERING.fullmatch(name.upper()):
+            message = "steers how programs of the server's machine run: a shared server takes it from nobody"
+            yield FieldError(path=f"$.secrets.{name}", message=message)
+        elif "\0" in value:
+            yield FieldError(path=f"$.secrets.{name}", message="holds a NUL character")
 
 
 def _refuse_unsupported(name: str) -> None:

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Any
 
 import attrs
 
-from finetuner.api.checks import caught, config_errors, refusal
+from finetuner.api.checks import caught, config_errors, refusal, request_errors
 from finetuner.api.config import RunRequest, TrainingConfig
 from finetuner.api.convert import read, write
-from finetuner.api.names import check_name
-from finetuner.api.types import Task
 from finetuner.callback import CALLBACKS, from_wire
 from finetuner.errors import FieldError
-
-MAX_TAGS: Final = 64
-MAX_TAG_CHARS: Final = 128
-MAX_DESCRIPTION_CHARS: Final = 10_000
-_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_STEERING: Final = re.compile(
-    r"(LD|DYLD|PYTHON|GIT|BASH|XDG|CUDA|NVIDIA|NCCL|OMP|GOMP|KMP|MKL|OPENBLAS|SSL|CURL|REQUESTS|LC|MALLOC|GLIBC)\w*"
-    r"|(TORCH|PYTORCH|TORCHINDUCTOR|TRITON|TRANSFORMERS|SENTENCE_TRANSFORMERS)_\w*"
-    r"|HF_(?!TOKEN$)\w*|HUGGINGFACE_HUB_CACHE|PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|TEMP|TMP|ENV|IFS|PS4|CDPATH|LANG\w*"
-    r"|GCONV_PATH|HOSTALIASES|LOCALDOMAIN|RES_OPTIONS|LOCPATH|NLSPATH|VIRTUAL_ENV|\w*_PROXY|CC|CXX|CFLAGS|LDFLAGS"
-)
-"""Names by which a user of a shared server could have its interpreter, linker or libraries load something else."""
 
 
 @attrs.frozen(kw_only=True)
@@ -51,7 +36,7 @@ def check(request: RunRequest, *, is_embedded: bool) -> Checked:
     Raises:
         InvalidInput: `.errors` has each refused field.
     """
-    errors = list(_request_errors(request, is_embedded=is_embedded))
+    errors = list(request_errors(request, is_embedded=is_embedded))
     if errors:
         raise refusal(errors)
     config = read(request.config, TrainingConfig, root="$.config")
@@ -59,34 +44,6 @@ def check(request: RunRequest, *, is_embedded: bool) -> Checked:
     if errors:
         raise refusal(errors)
     return Checked(config=write(config), data=_data_names(config), artifact_id=config.model.artifact)
-
-
-def _request_errors(request: RunRequest, *, is_embedded: bool) -> Iterator[FieldError]:
-    if request.task is not Task.TRAINING:
-        yield FieldError(path="$.task", message=f"{request.task.value!r} is not offered by this server; 'training' is")
-    if request.name is not None:
-        yield from caught("$.name", check_name, request.name)
-    if request.runtime is not None and not is_embedded:
-        yield FieldError(path="$.runtime", message="only the embedded server runs jobs with its caller's interpreter")
-    if len(request.description) > MAX_DESCRIPTION_CHARS:
-        yield FieldError(path="$.description", message=f"must have at most {MAX_DESCRIPTION_CHARS} characters")
-    if len(request.tags) > MAX_TAGS:
-        yield FieldError(path="$.tags", message=f"must be at most {MAX_TAGS}")
-    for index, tag in enumerate(request.tags):
-        if not 1 <= len(tag) <= MAX_TAG_CHARS or not tag.isprintable():
-            yield FieldError(path=f"$.tags[{index}]", message=f"must have 1 to {MAX_TAG_CHARS} printable characters")
-    yield from _secret_errors(request.secrets, is_embedded=is_embedded)
-
-
-def _secret_errors(secrets: Mapping[str, str], *, is_embedded: bool) -> Iterator[FieldError]:
-    for name, value in secrets.items():
-        if not _VARIABLE.fullmatch(name) or name.startswith("FINETUNER_"):
-            yield FieldError(path=f"$.secrets.{name}", message="is no name that an environment variable here can have")
-        elif not is_embedded and _STEERING.fullmatch(name.upper()):
-            message = "steers how programs of the server's machine run: a shared server takes it from nobody"
-            yield FieldError(path=f"$.secrets.{name}", message=message)
-        elif "\0" in value:
-            yield FieldError(path=f"$.secrets.{name}", message="holds a NUL character")
 
 
 def _callback_errors(config: TrainingConfig) -> Iterator[FieldError]:

@@ -101,6 +101,13 @@ async def test_a_key_is_good_for_one_body_one_experiment_and_one_user(client: Cl
     assert theirs.json["id"] != first.json["id"]
 
 
+@pytest.mark.parametrize("key", ["", "x" * 256, "é", "a\tb"])
+async def test_a_key_that_headers_do_not_carry_is_refused(client: Client, key: str) -> None:
+    answer = await client.submit(key=key)
+    assert (answer.status, answer.json["errors"][0]["path"]) == (422, "Idempotency-Key")
+    assert (await client.submit(key="x" * 255)).status == 201
+
+
 async def test_a_key_survives_its_data_set_but_not_its_run(client: Client) -> None:
     made = await client.submit(key="k")
     await client.call("dataset_delete", name="pairs")
@@ -198,7 +205,7 @@ async def test_a_remote_server_refuses_a_runtime(client: Client, quiet: Service)
 
 
 @pytest.mark.parametrize(
-    "name", ["PYTHONPATH", "LD_PRELOAD", "ld_preload", "PATH", "HF_HOME", "https_proxy", "CUDA_HOME"]
+    "name", ["PYTHONPATH", "LD_PRELOAD", "ld_preload", "PATH", "HF_HOME", "https_proxy", "CUDA_HOME", "OPENSSL_CONF"]
 )
 async def test_a_shared_server_takes_no_secret_that_steers_its_programs(
     client: Client, quiet: Service, name: str
@@ -206,7 +213,7 @@ async def test_a_shared_server_takes_no_secret_that_steers_its_programs(
     object.__setattr__(quiet.settings, "embedded", False)
     answer = await client.submit({**run_body(), "secrets": {name: "x"}})
     assert (answer.status, answer.json["errors"][0]["path"]) == (422, f"$.secrets.{name}")
-    fine = {"WANDB_API_KEY": "k", "HF_TOKEN": "t", "OPENAI_API_KEY": "o"}
+    fine = {"WANDB_API_KEY": "k", "HF_TOKEN": "t", "OPENAI_API_KEY": "o", "GITHUB_TOKEN": "g"}
     assert (await client.submit({**run_body(), "secrets": fine})).status == 201
 
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from sqlalchemy import Row
 
-from finetuner.api.checks import refusal
+from finetuner.api.checks import caught, check_key, refusal
 from finetuner.api.config import RunRequest
 from finetuner.api.convert import dumps, read_json
 from finetuner.api.names import near_hint
@@ -26,7 +26,6 @@ from finetuner.server.store.database import Connection
 from finetuner.server.store.submission import Submission
 
 KEY_HEADER: Final = "Idempotency-Key"
-MAX_KEY_CHARS: Final = 255
 
 
 async def create(request: web.Request) -> web.Response:
@@ -65,9 +64,9 @@ async def create(request: web.Request) -> web.Response:
 
 def _key(request: web.Request) -> str | None:
     key = request.headers.get(KEY_HEADER)
-    if key is not None and not (1 <= len(key) <= MAX_KEY_CHARS and key.isascii() and key.isprintable()):
-        message = f"must have 1 to {MAX_KEY_CHARS} printable ASCII characters"
-        raise asked.refused(KEY_HEADER, message)
+    errors = [] if key is None else list(caught(KEY_HEADER, check_key, key))
+    if errors:
+        raise refusal(errors)
     return key
 
 
