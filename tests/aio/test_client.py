@@ -240,7 +240,8 @@ async def test_bad_input_is_refused_before_anything_is_created(
     client: AsyncClient, bad: dict[str, object], message: str
 ) -> None:
     before = (await client.list_runs(), await client.list_datasets())
-    given = {"model": "all-minilm-l6-v2", "train_data": [("a", "b")], "progress": False, **bad}
+    of_its_own = [(f"{bad} {message}", "b")]
+    given = {"model": "all-minilm-l6-v2", "train_data": of_its_own, "progress": False, **bad}
     with pytest.raises(errors.InvalidInput, match=message):
         await client.fit(**given)  # type: ignore[arg-type] # bad on purpose
     assert (await client.list_runs(), await client.list_datasets()) == before

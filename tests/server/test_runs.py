@@ -2,14 +2,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
+import os
+import subprocess
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import attrs
 import pytest
 from sqlalchemy import text
 
 from finetuner.api import convert
 from finetuner.api.types import RunInfo, RunStatus
+from finetuner.server.executors.subprocess_executor import SubprocessExecutor
 from finetuner.server.store import runs
 from tests.server.serving import Client, Service, run_body
 
@@ -215,6 +221,24 @@ async def test_a_shared_server_takes_no_secret_that_steers_its_programs(
     assert (answer.status, answer.json["errors"][0]["path"]) == (422, f"$.secrets.{name}")
     fine = {"WANDB_API_KEY": "k", "HF_TOKEN": "t", "OPENAI_API_KEY": "o", "GITHUB_TOKEN": "g"}
     assert (await client.submit({**run_body(), "secrets": fine})).status == 201
+
+
+async def test_files_of_the_callers_folder_are_no_modules_of_the_worker(
+    client: Client, quiet: Service, tmp_path: Path
+) -> None:
+    for name in ("finetuner.py", "json.py"):
+        (tmp_path / name).write_text("raise SystemExit('taken from the caller')")
+    made = await client.run()
+    executor = SubprocessExecutor(attrs.evolve(quiet.settings, job_argv=()))
+    async with quiet.database.read() as conn:
+        executor.prepare((await runs.queued(conn, 1))[0], data={}, model=None, gpu=None)
+    argv = json.loads((executor.path(made["id"]) / "job.json").read_bytes())["argv"]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    # One argument too many ends the worker where its own imports are done and the libraries' are not.
+    ended = await asyncio.to_thread(
+        subprocess.run, [*argv, "x"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (2, "usage: python -m finetuner.job.worker RUN_DIR\n")
 
 
 async def test_secrets_are_never_given_back_and_gone_when_taken(client: Client, quiet: Service) -> None:
