@@ -23,9 +23,8 @@ from finetuner.api import convert
 from finetuner.api.checks import (
     caught,
     check_config,
-    check_evaluation_kind,
+    check_data_kind,
     check_key,
-    check_training_kind,
     refusal,
     request_errors,
 )
@@ -218,11 +217,11 @@ class _DataPlan:
             return
         info = await self._stored(source)
         if info is not None:
-            _check_kind(field, info.kind)
+            check_data_kind(field, info.kind)
             self._parts.append(_Part(field=field, name=info.name))
             return
         prepared = await asyncio.to_thread(data_module.prepare, source, options, directory=self._folder)
-        _check_kind(field, prepared.kind)
+        check_data_kind(field, prepared.kind)
         self._parts.append(_Part(field=field, prepared=prepared))
 
     async def add_callback(self, index: int, callback: Callback, options: CSVOptions | None) -> None:
@@ -254,13 +253,6 @@ class _DataPlan:
                 await _put(self._transport, part.prepared, self._show)
                 part.name = part.prepared.name
         return {part.field: part.name for part in self._parts}
-
-
-def _check_kind(field: str, kind: str) -> None:
-    if field.startswith("callbacks"):
-        check_evaluation_kind(field, kind)
-    else:
-        check_training_kind(kind)
 
 
 async def _put(transport: Transport, prepared: PreparedData, show: bool | None) -> None:

@@ -76,6 +76,23 @@ def config_errors(config: TrainingConfig) -> Iterator[FieldError]:
             yield FieldError(path=f"$.config.{path}", message=f"{name} is not offered by this version; leave it out")
 
 
+def check_data_kind(field: str, kind: str) -> None:
+    """Refuse a kind of data set that a field cannot have.
+
+    Args:
+        field: What names the data set, such as `train_data`, or the path of a callback's `query_data`.
+        kind: `pairs`, `triplets`, `labelled` or `texts`.
+
+    Raises:
+        InvalidInput: The worker could do nothing with it.
+    """
+    name = field.rpartition(".")[2]
+    if name in {"train_data", "eval_data"}:
+        check_training_kind(kind)
+    else:
+        check_evaluation_kind(name, kind)
+
+
 def check_training_kind(kind: str) -> None:
     """Refuse a kind of data set that no loss trains on.
 

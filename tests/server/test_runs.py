@@ -187,6 +187,30 @@ async def test_a_bad_body_is_refused_with_the_path(client: Client, body: dict[st
     assert (await client.call("runs_list")).json["total"] == 0
 
 
+@pytest.mark.parametrize(
+    ("kind", "columns", "field", "path"),
+    [
+        ("texts", ["text"], "train_data", "$.config.data.train_data"),
+        ("triplets", ["anchor", "positive", "negative"], "query_data", "$.config.callbacks[0].options.query_data"),
+        ("texts", ["text"], "index_data", "$.config.callbacks[0].options.index_data"),
+    ],
+)
+async def test_a_data_set_of_the_wrong_kind_is_refused_with_the_path(
+    client: Client, kind: str, columns: list[str], field: str, path: str
+) -> None:
+    lines = [{"format": "finetuner-data/1", "kind": kind, "columns": columns}, [*columns]]
+    sha256 = await client.upload(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+    told = {"sha256": sha256, "kind": kind, "columns": columns, "rows": 1}
+    assert (await client.ask("PUT", "/api/v1/datasets/odd", json_body=told)).status == 200
+    if field == "train_data":
+        body = run_body(data={field: "odd"})
+    else:
+        body = run_body(callbacks=[{"name": "EvaluationCallback", "options": {"query_data": "pairs", field: "odd"}}])
+    answer = await client.submit(body)
+    assert (answer.status, [error["path"] for error in answer.json["errors"]]) == (422, [path])
+    assert (await client.call("runs_list")).json["total"] == 0
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"config": {"a": NaN}}'])
 async def test_a_body_that_is_no_object_is_refused(client: Client, body: bytes) -> None:
     answer = await client.ask("POST", "/api/v1/experiments/default/runs", data=body)

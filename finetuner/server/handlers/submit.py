@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from sqlalchemy import Row
 
-from finetuner.api.checks import caught, check_key, refusal
+from finetuner.api.checks import caught, check_data_kind, check_key, refusal
 from finetuner.api.config import RunRequest
 from finetuner.api.convert import dumps, read_json
 from finetuner.api.names import near_hint
@@ -84,16 +84,19 @@ async def _earlier(conn: Connection, owner_id: int, key: str, body_sha256: str) 
 
 
 async def _data(conn: Connection, owner_id: int, checked: Checked) -> dict[str, str]:
-    """Give the sha256 of each data set, once it is sure that all exist, and the artifact to go on from too."""
+    """Give the sha256 of each data set, once it is sure that the run can use all that it names, the artifact too."""
     found = await datasets.sha256s(conn, owner_id, checked.data.values())
     errors = []
     for path, name in checked.data.items():
         if name not in found:
             near = near_hint(name, await datasets.names(conn, owner_id))
             errors.append(FieldError(path=path, message=f"there is no data set {name!r}; upload it first.{near}"))
+        else:
+            row = await datasets.get(conn, owner_id, name)
+            errors += caught(path, check_data_kind, path, row.kind)
     if checked.artifact_id is not None:
-        row = await runs.artifact(conn, owner_id, checked.artifact_id)
-        if row is None or row.status != RunStatus.FINISHED:
+        artifact = await runs.artifact(conn, owner_id, checked.artifact_id)
+        if artifact is None or artifact.status != RunStatus.FINISHED:
             message = f"there is no artifact {checked.artifact_id!r} of a finished run"
             errors.append(FieldError(path="$.config.model.artifact", message=message))
     if errors:
