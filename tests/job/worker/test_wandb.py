@@ -11,19 +11,20 @@ from typing import Any
 
 import pytest
 
-from tests.models_support import WorkerRun, labelled_rows, run_worker, write_spec
+from tests.models_support import WorkerRun, labelled_rows, write_spec
 
 Work = Callable[[Path], WorkerRun]
 KEY = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture(autouse=True)
-def variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def variables(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep this machine's settings of wandb out, and what the job sets in; end the service that wandb starts."""
     for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_PROJECT", "WANDB_DIR"):
         monkeypatch.delenv(name, raising=False)
     for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR"):
-        monkeypatch.setenv(name, str(tmp_path / "wandb"))
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
     yield
     if sys.modules.get("wandb") is not None:
         sys.modules["wandb"].teardown()
@@ -52,12 +53,14 @@ def _written(run_dir: Path, model: Path, **options: Any) -> Path:
 
 
 @pytest.mark.train
-def test_every_step_is_recorded(tiny_model: Path, tmp_path: Path) -> None:
+def test_every_step_is_recorded(work: Work, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = {"project": "tests", "tags": ["a", "b"], "config": {"mine": 1}}
     _written(tmp_path / "run", tiny_model, metrics_logger_step="batch", wandb_args=arguments)
     home = tmp_path / "home"
     home.mkdir()
-    done = run_worker(tmp_path / "run", HOME=str(home), WANDB_MODE="offline", WANDB_API_KEY=KEY)
+    for name, value in {"HOME": str(home), "WANDB_MODE": "offline", "WANDB_API_KEY": KEY}.items():
+        monkeypatch.setenv(name, value)
+    done = work(tmp_path / "run")
     assert done.returncode == 0, done.log
     run, points = recorded(tmp_path / "run")
     assert (run["project"], run["display_name"], run["run_id"]) == ("tests", "tiny", "0123456789abcdef01234567")
