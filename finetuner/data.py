@@ -1,7 +1,8 @@
 """Training and evaluation data: read from a CSV or a list, checked, and written as the file that is uploaded.
 
 The file is UTF-8 JSON Lines: a header `{"format": "finetuner-data/1", "kind": ..., "columns": [...]}`, then one array
-of texts a row. The same data gives the same bytes, and so the same sha256 and the same name.
+of texts a row; a number, such as a margin, is the text of its shortest exact form. The same data gives the same bytes,
+and so the same sha256 and the same name.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import csv
 import errno
 import hashlib
 import itertools
+import math
+import numbers
 import os
 import random
 import tempfile
@@ -30,18 +33,23 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "triplets": ("anchor", "positive", "negative"),
     "labelled": ("text", "label"),
     "texts": ("text",),
+    "scored": ("sentence1", "sentence2", "score"),
+    "margins": ("query", "positive", "negative", "margin"),
 }
 """The columns of each kind of data set."""
+NUMBER_COLUMNS: Final = ("score", "margin")
+"""The columns that hold numbers; each is the last of its kind of data set."""
 _HEADER_WORDS: Final = frozenset(
     "anchor positive negative query text label sentence1 sentence2 sentence premise hypothesis document passage "
-    "class".split()
+    "class score margin".split()
 )
 _DELIMITERS: Final = ",\t;|"
 _SAMPLE_CHARS: Final = 64 * 1024
 
 Source: TypeAlias = str | Path | TextIO | Sequence[Any]
 """A CSV file, an open one, or a list of texts or of rows."""
-_Row: TypeAlias = tuple[int, list[str]]
+_Row: TypeAlias = tuple[int, list[str | float]]
+"""Its number, for messages, and its cells; a number only where it was one in a list, or the file says so."""
 
 
 def _check_size(_: object, __: object, value: Any) -> None:
@@ -105,7 +113,7 @@ class PreparedData:
     """Of the file, in hexadecimal."""
     size_bytes: int
     kind: str
-    """`pairs`, `triplets`, `labelled` or `texts`."""
+    """One of `COLUMNS`."""
     columns: tuple[str, ...]
     rows: int
     name: str
@@ -136,7 +144,8 @@ def prepare(
 
     Args:
         source: The path of a CSV file, an open text file, or a list of texts, of `(text, text)`, of
-            `(text, text, text)`, or, with `is_labeled` or a number as label, of `(text, label)`.
+            `(text, text, text)`, of `(text, text, score)`, of `(query, positive, negative, margin)`, or, with
+            `is_labeled` or a number as label, of `(text, label)`.
         options: How to read it.
         name: What to call it, instead of the file's name.
         directory: Where to write; by default a new folder among the system's temporary ones.
@@ -191,6 +200,8 @@ def read(path: str | Path) -> DataSet:
                 raise InvalidData(f"not JSON: {error}", path=path, line=number) from error
             if not isinstance(row, list) or len(row) != len(columns) or not all(isinstance(one, str) for one in row):
                 raise InvalidData(f"not an array of {len(columns)} texts", path=path, line=number)
+            if columns[-1] in NUMBER_COLUMNS:
+                _number(row[-1], len(columns), columns[-1], number, path)
             rows.append(tuple(row))
     return DataSet(kind=kind, columns=columns, rows=tuple(rows))
 
@@ -233,7 +244,13 @@ def _write(
 
 def _lines(kind: str, first: _Row, rest: Iterator[_Row], source: Path | None) -> Iterator[bytes]:
     yield orjson.dumps({"format": FORMAT, "kind": kind, "columns": COLUMNS[kind]}) + b"\n"
+    last = COLUMNS[kind][-1]
     for number, row in itertools.chain([first], rest):
+        if last in NUMBER_COLUMNS:
+            row[-1] = repr(_number(row[-1], len(row), last, number, source))
+        elif isinstance(row[-1], float):
+            message = f"column {len(row)} is the number {row[-1]:g}, and a text in the rows before"
+            raise _bad_row(message, number, source)
         try:
             yield orjson.dumps(row) + b"\n"
         except TypeError as error:
@@ -246,15 +263,34 @@ def _kind(first: _Row, options: CSVOptions, source: Path | None) -> str:
         if len(row) != 2:
             raise _bad_row(f"labelled data has two columns, a text and its label; this has {len(row)}", number, source)
         return "labelled"
-    kinds = {1: "texts", 2: "pairs", 3: "triplets"}
+    kinds = {1: "texts", 2: "pairs", 3: "scored" if isinstance(row[-1], float) else "triplets", 4: "margins"}
     if len(row) not in kinds:
         raise _bad_row(
             f"there are {len(row)} columns; one is texts, two are pairs (or a text and its label, with "
-            "CSVOptions(is_labeled=True)), three are anchor, positive, negative",
+            "CSVOptions(is_labeled=True)), three are anchor, positive, negative (or two texts and a score), four are "
+            "query, positive, negative and margin",
             number,
             source,
         )
     return kinds[len(row)]
+
+
+def _number(cell: str | float, place: int, name: str, number: int, source: Path | None) -> float:
+    value = _as_number(cell)
+    if value is None:
+        raise _bad_row(f"column {place}, the {name}, must be a finite number, not {cell!r}", number, source)
+    if name == "score" and abs(value) > 1:
+        message = f"column {place}, the score, is a cosine, from -1 to 1, not {value:g}; scale the scores"
+        raise _bad_row(message, number, source)
+    return value
+
+
+def _as_number(cell: str | float) -> float | None:
+    try:
+        value = float(cell)
+    except (ValueError, OverflowError):
+        return None
+    return value if math.isfinite(value) else None
 
 
 def _checked(rows: Iterator[_Row], options: CSVOptions, source: Path | None) -> Iterator[_Row]:
@@ -262,7 +298,7 @@ def _checked(rows: Iterator[_Row], options: CSVOptions, source: Path | None) -> 
     taken = 0
     draw = random.Random(0)  # noqa: S311 - the same rows of the same file each time
     for number, cells in rows:
-        row = [cell.strip() for cell in cells]
+        row = [cell.strip() if isinstance(cell, str) else cell for cell in cells]
         width = width or len(row)
         if len(row) != width:
             raise _bad_row(
@@ -271,7 +307,7 @@ def _checked(rows: Iterator[_Row], options: CSVOptions, source: Path | None) -> 
                 number,
                 source,
             )
-        if not all(row):
+        if "" in row:
             raise _bad_row(f"column {row.index('') + 1} is empty", number, source)
         if options.sampling_rate is not None and draw.random() >= options.sampling_rate:
             continue
@@ -293,13 +329,26 @@ def _read_list(source: Sequence[Any]) -> Iterator[_Row]:
             yield number, [item]
             continue
         cells = list(item) if isinstance(item, tuple | list) else []
-        is_label = [index == 1 and len(cells) == 2 and isinstance(cell, int) for index, cell in enumerate(cells)]
-        if not cells or not all(isinstance(cell, str) or ok for cell, ok in zip(cells, is_label, strict=True)):
+        label = cells[-1] if len(cells) == 2 and isinstance(cells[-1], int) else None
+        score = cells[-1] if len(cells) in {3, 4} and _is_number(cells[-1]) else None
+        texts = cells if label is None and score is None else cells[:-1]
+        if not cells or not all(isinstance(cell, str) for cell in texts):
             raise InvalidData(
                 f"row {number}: it must be a text, or a tuple of texts, not {str(item)[:60]!r} ({type(item).__name__})",
                 line=number,
             )
-        yield number, [str(cell) for cell in cells]
+        yield number, [*texts, *([] if label is None else [str(label)]), *([] if score is None else [_float(score)])]
+
+
+def _is_number(cell: object) -> bool:
+    return isinstance(cell, numbers.Real) and not isinstance(cell, bool)
+
+
+def _float(cell: numbers.Real) -> float:
+    try:
+        return float(cell)
+    except OverflowError:
+        return math.inf
 
 
 def _has_number_labels(source: Sequence[Any]) -> bool:
@@ -341,19 +390,48 @@ def _read_csv(file: Iterable[str], options: CSVOptions, path: Path | None) -> It
             if length > _SAMPLE_CHARS:
                 break
     dialect = _dialect(sample) if options.dialect == "auto" else options.dialect
-    reader = csv.reader(itertools.chain(sample, lines), dialect)
+    rows = _csv_rows(csv.reader(itertools.chain(sample, lines), dialect), path)
+    first = next(rows, None)
+    if first is None:
+        return
+    header = [str(cell).strip().lower() for cell in first[1]]
+    if not _HEADER_WORDS.issuperset(header):
+        first_rows = itertools.chain([first], rows)
+        yield from _told_scores(first_rows) if len(header) == 3 else first_rows
+    elif len(header) == 3 and header[-1] == "score":
+        yield from _with_scores(rows, path)
+    else:
+        yield from rows
+
+
+def _csv_rows(reader: Any, path: Path | None) -> Iterator[_Row]:
     before = 0
     try:
-        for index, row in enumerate(reader):
-            if row and (index or not _is_header(row)):
+        for row in reader:
+            if row:
                 yield before + 1, row
             before = reader.line_num
     except csv.Error as error:
         raise InvalidData(f"not CSV: {error}", path=path, line=before + 1) from error
 
 
-def _is_header(row: list[str]) -> bool:
-    return all(cell.strip().lower() in _HEADER_WORDS for cell in row)
+def _with_scores(rows: Iterator[_Row], path: Path | None) -> Iterator[_Row]:
+    """Read the last of three columns as numbers, as the header says."""
+    for number, row in rows:
+        yield number, [*row[:-1], _number(row[-1], len(row), "score", number, path)] if len(row) == 3 else row
+
+
+def _told_scores(rows: Iterator[_Row]) -> Iterator[_Row]:
+    """Take the third column for scores where there is a number in every row of it; nothing else tells them apart."""
+    held: list[_Row] = []
+    for number, row in rows:
+        held.append((number, row))
+        if len(row) == 3 and _as_number(row[-1]) is None:
+            break
+    else:
+        yield from ((number, [*row[:-1], float(row[-1])] if len(row) == 3 else row) for number, row in held)
+        return
+    yield from itertools.chain(held, rows)
 
 
 def _dialect(sample: list[str]) -> type[csv.Dialect]:

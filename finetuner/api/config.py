@@ -160,6 +160,6 @@ class DatasetRequest:
     """The body of `PUT /api/v1/datasets/{name}`; its blob was uploaded before."""
 
     sha256: str
-    kind: Literal["pairs", "triplets", "labelled", "texts"]
+    kind: Literal["pairs", "triplets", "labelled", "texts", "scored", "margins"]
     columns: list[str]
     rows: int = attrs.field(validator=_at_least(1))

@@ -112,7 +112,7 @@ class DatasetInfo:
 
     name: str
     kind: str
-    """`pairs`, `triplets`, `labelled` or `texts`."""
+    """`pairs`, `triplets`, `labelled`, `texts`, `scored` or `margins`."""
     columns: tuple[str, ...]
     rows: int
     sha256: str
