@@ -16,6 +16,8 @@ from sentence_transformers import SentenceTransformer
 from finetuner.job.worker.spec import Spec
 from finetuner.model import ARTIFACT_FORMAT, MANIFEST
 
+CHECKPOINTS: Final = "checkpoints"
+"""The folder of the run, and of the artifact, that holds the models of single epochs, where the run keeps any."""
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 _CHUNK_BYTES: Final = 1 << 20
 _LIBRARIES: Final = ("finetuner", "sentence-transformers", "torch", "transformers", "pytorch-metric-learning")
@@ -32,6 +34,8 @@ def write_artifact(model: SentenceTransformer, spec: Spec, run_dir: Path) -> Pat
     """
     folder = run_dir / "model"
     model.save_pretrained(str(folder), create_model_card=False, safe_serialization=True)
+    if (run_dir / CHECKPOINTS).is_dir():
+        (run_dir / CHECKPOINTS).rename(folder / CHECKPOINTS)
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     entries = {name: {"sha256": _sha256(path), "size": path.stat().st_size} for name, path in sorted(files.items())}
     manifest = {

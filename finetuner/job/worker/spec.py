@@ -32,6 +32,8 @@ class Spec:
     model_path: Path | None = None
     """The artifact to go on from, instead of a model by name."""
     device: Literal["cpu", "cuda"] = "cuda"
+    path: tuple[str, ...] = ()
+    """Folders that callbacks of the caller's own are imported from."""
 
     @classmethod
     def load(cls, run_dir: Path) -> Spec:
@@ -55,6 +57,7 @@ class Spec:
             data={name: Path(path) for name, path in raw["data"].items()},
             model_path=Path(raw["model_path"]) if raw.get("model_path") else None,
             device=raw.get("device") or "cuda",
+            path=tuple(raw.get("path") or ()),
         )
 
     def data_set(self, name: str) -> DataSet:

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from sqlalchemy import Row
 
-from finetuner.api.checks import caught, check_data_kind, check_key, refusal
+from finetuner.api.checks import caught, check_data_kind, check_eval_kind, check_key, refusal
 from finetuner.api.config import RunRequest
 from finetuner.api.convert import dumps, read_json
 from finetuner.api.names import near_hint
@@ -87,6 +87,7 @@ async def _data(conn: Connection, owner_id: int, checked: Checked) -> dict[str, 
     """Give the sha256 of each data set, once it is sure that the run can use all that it names, the artifact too."""
     found = await datasets.sha256s(conn, owner_id, checked.data.values())
     errors = []
+    kinds: dict[str, str] = {}
     for path, name in checked.data.items():
         if name not in found:
             near = near_hint(name, await datasets.names(conn, owner_id))
@@ -94,6 +95,9 @@ async def _data(conn: Connection, owner_id: int, checked: Checked) -> dict[str, 
         else:
             row = await datasets.get(conn, owner_id, name)
             errors += caught(path, check_data_kind, path, row.kind)
+            kinds[path.rpartition(".")[2]] = row.kind
+    if {"train_data", "eval_data"} <= kinds.keys():
+        errors += caught("$.config.data.eval_data", check_eval_kind, kinds["eval_data"], kinds["train_data"])
     if checked.artifact_id is not None:
         artifact = await runs.artifact(conn, owner_id, checked.artifact_id)
         if artifact is None or artifact.status != RunStatus.FINISHED:
