@@ -8,18 +8,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import datasets
-import torch
 import transformers
 from sentence_transformers import SentenceTransformer
 
 from finetuner.api.checks import check_config
+from finetuner.api.types import Task
 from finetuner.callback import EvaluationCallback, from_wire
 from finetuner.errors import InvalidInput
 from finetuner.job.worker.artifact import write_artifact
+from finetuner.job.worker.device import usable_device
 from finetuner.job.worker.evaluation import Encoder, Evaluation, make_evaluation
 from finetuner.job.worker.failures import describe
 from finetuner.job.worker.report import Report
-from finetuner.job.worker.spec import Spec
+from finetuner.job.worker.spec import Spec, task_of
+from finetuner.job.worker.synthesis import synthesize
 from finetuner.job.worker.training import AfterStep, train
 from finetuner.model import find_model, open_folder, unpack
 
@@ -28,7 +30,10 @@ def run(run_dir: Path, report: Report) -> int:
     """Do the job of a run directory; the exit code is 0 where it left an artifact."""
     datasets.disable_progress_bars()
     try:
-        _work(run_dir, report)
+        if task_of(run_dir) == Task.GENERATION:
+            synthesize(run_dir, report)
+        else:
+            _work(run_dir, report)
     except Exception as error:  # noqa: BLE001 - the process ends here, and the reason goes into log and events
         failure = describe(error)
         for line in (failure.traceback or "").splitlines():
@@ -98,10 +103,7 @@ def _evaluations(spec: Spec, report: Report) -> list[Evaluation]:
 
 
 def _load(spec: Spec, run_dir: Path, report: Report) -> SentenceTransformer:
-    device = spec.device
-    if device == "cuda" and not torch.cuda.is_available():
-        report.say("there is no CUDA here: training on the CPU")
-        device = "cpu"
+    device = usable_device(spec.device, report, "training")
     if spec.model_path is not None:
         folder = unpack(spec.model_path, run_dir / "base")
     else:
