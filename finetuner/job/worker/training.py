@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from finetuner.api.config import DataConfig, HyperParameters
 from finetuner.data import DataSet
 from finetuner.errors import FinetunerError
 from finetuner.job.worker.examples import Examples, make_examples
+from finetuner.job.worker.hooks import Hook, HookRunner, Training
 from finetuner.job.worker.losses import make_loss
 from finetuner.job.worker.optimizers import make_optimizer
 from finetuner.job.worker.report import Report
@@ -32,9 +33,6 @@ _LOG_LINES: Final = 20
 """How many lines about steps a run writes, about."""
 _LOG_PAUSE_S: Final = 15.0
 """The longest time without one, where steps come."""
-
-AfterStep = Callable[[int], None]
-"""Called after each step with its number."""
 
 
 class LossNotFiniteError(FinetunerError):
@@ -85,11 +83,10 @@ class Trainer(SentenceTransformerTrainer):
 class StepReport(TrainerCallback):
     """Tell the progress after each step."""
 
-    def __init__(self, report: Report, batch_size: int, after_step: AfterStep | None) -> None:
+    def __init__(self, report: Report, batch_size: int) -> None:
         self.trainer: Trainer | None = None
         self._report = report
         self._batch_size = batch_size
-        self._after_step = after_step
         self._started_at = self._logged_at = time.monotonic()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - the library's signature
@@ -122,54 +119,49 @@ class StepReport(TrainerCallback):
                 f"step {step}/{steps} · epoch {float(state.epoch or 0):.2f}/{state.num_train_epochs} · "
                 f"loss {loss:.4f} · {examples_per_s:.1f} examples/s · {left_s:.0f} s left"
             )
-        if self._after_step is not None:
-            self._after_step(step)
 
 
 def train(
-    model: SentenceTransformer,
+    training: Training,
     data: DataSet,
     config: HyperParameters,
     data_config: DataConfig,
     *,
-    report: Report,
-    work_dir: Path,
-    after_step: AfterStep | None = None,
+    hooks: Iterable[Hook] = (),
 ) -> Trained:
     """Train a model in place.
 
     Args:
-        model: On the device to train on.
+        training: The model, on the device to train on, and where progress is told.
         data: The training data.
         config: Loss, optimizer, epochs and so on.
         data_config: Sampler and items per class.
-        report: Where the progress is told.
-        work_dir: A folder for the trainer's own files.
-        after_step: Called after each optimizer step.
+        hooks: What acts between the steps, in this order.
 
     Raises:
         InvalidInput: Loss, miner, optimizer and data do not go together.
         LossNotFiniteError: The loss became infinite or no number.
     """
+    model = training.model
     examples = make_examples(data, config.loss, config.seed)
     loss = make_loss(model, config.loss, config.loss_options, config.miner, config.miner_options)
     by_class = data_config.sampler == "class" or (
         data_config.sampler == "auto" and data.kind == "labelled" and config.loss != RANKING_LOSS
     )
     optimizer = make_optimizer(loss.parameters(), config.optimizer, config.optimizer_options, config.learning_rate)
-    steps = StepReport(report, config.batch_size, after_step)
+    steps, runner = StepReport(training.report, config.batch_size), HookRunner(training, hooks)
     trainer = Trainer(
         classes=[row[-1] for row in examples.ids] if by_class else None,
         items_per_class=data_config.num_items_per_class,
         model=model,
-        args=_arguments(model, config, work_dir),
+        args=_arguments(model, config, training.run_dir / "trainer"),
         train_dataset=_dataset(examples),
         loss=loss,
         optimizers=(optimizer, None),
-        callbacks=[steps],
+        callbacks=[steps, runner],
     )
     trainer.remove_callback(PrinterCallback)
-    steps.trainer = trainer
+    steps.trainer = runner.trainer = trainer
     started_at = time.monotonic()
     trainer.train()
     return Trained(

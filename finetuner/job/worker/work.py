@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import datasets
@@ -17,12 +16,14 @@ from finetuner.callback import EvaluationCallback, from_wire
 from finetuner.errors import InvalidInput
 from finetuner.job.worker.artifact import write_artifact
 from finetuner.job.worker.device import usable_device
-from finetuner.job.worker.evaluation import Encoder, Evaluation, make_evaluation
+from finetuner.job.worker.evaluation import Evaluation, make_evaluation
 from finetuner.job.worker.failures import describe
+from finetuner.job.worker.hooks import Training
+from finetuner.job.worker.measuring import Measuring
 from finetuner.job.worker.report import Report
 from finetuner.job.worker.spec import Spec, task_of
 from finetuner.job.worker.synthesis import synthesize
-from finetuner.job.worker.training import AfterStep, train
+from finetuner.job.worker.training import train
 from finetuner.model import find_model, open_folder, unpack
 
 
@@ -52,7 +53,7 @@ def _work(run_dir: Path, report: Report) -> None:
     config = spec.config
     check_config(config)
     train_data = spec.data_set(config.data.train_data)
-    evaluations = _evaluations(spec, report)
+    measuring = Measuring(_evaluations(spec, report))
     transformers.set_seed(config.hyper_parameters.seed)
     model = _load(spec, run_dir, report)
     report.say(
@@ -60,18 +61,11 @@ def _work(run_dir: Path, report: Report) -> None:
         f"loss {config.hyper_parameters.loss}, {config.hyper_parameters.optimizer} at "
         f"{config.hyper_parameters.learning_rate:g}, batch size {config.hyper_parameters.batch_size}"
     )
-    _evaluate(model, evaluations, "before", report)
-    trained = train(
-        model,
-        train_data,
-        config.hyper_parameters,
-        config.data,
-        report=report,
-        work_dir=run_dir / "trainer",
-        after_step=_between(model, evaluations, report),
-    )
+    training = Training(model, report, run_dir, config.hyper_parameters.epochs)
+    measuring.before(training)
+    trained = train(training, train_data, config.hyper_parameters, config.data, hooks=[measuring])
     report.say(f"trained {trained.steps} steps in {trained.seconds:.1f} s; last loss {trained.last_loss:.4f}")
-    _evaluate(model, evaluations, "after", report)
+    measuring.after(training)
     report.progress(phase="saving")
     size = write_artifact(model, spec, run_dir).stat().st_size
     for folder in ("model", "trainer", "base"):
@@ -114,41 +108,3 @@ def _load(spec: Spec, run_dir: Path, report: Report) -> SentenceTransformer:
     if length is not None:
         model.max_seq_length = int(length)
     return model
-
-
-def _evaluate(model: SentenceTransformer, evaluations: Sequence[Evaluation], stage: str, report: Report) -> None:
-    if evaluations:
-        report.progress(phase="evaluating")
-    encoder = Encoder(model)
-    for evaluation in evaluations:
-        values, examples = evaluation.run(encoder)
-        report.metrics(stage, values)
-        if examples:
-            report.examples(stage, examples)
-        report.say(_line(f"{stage} training", evaluation, values))
-
-
-def _between(model: SentenceTransformer, evaluations: Sequence[Evaluation], report: Report) -> AfterStep | None:
-    wanted = [one for one in evaluations if one.callback.steps_per_interval is not None]
-    if not wanted:
-        return None
-
-    def after_step(step: int) -> None:
-        encoder = Encoder(model)
-        for evaluation in wanted:
-            every = evaluation.callback.steps_per_interval
-            if every is not None and step % every == 0:
-                report.say(_line(f"at step {step}", evaluation, evaluation.run(encoder)[0]))
-
-    return after_step
-
-
-def _line(when: str, evaluation: Evaluation, values: dict[str, float]) -> str:
-    prefix, limit = evaluation.prefix(), evaluation.callback.limit
-    shown = [
-        f"recall@1 {values[f'{prefix}recall_at_1']:.3f}",
-        f"recall@{limit} {values[f'{prefix}recall_at_k']:.3f}",
-        f"MRR {values[f'{prefix}reciprocal_rank']:.3f}",
-    ]
-    caption = f" ({evaluation.callback.caption})" if evaluation.callback.caption else ""
-    return f"{when}{caption}: {', '.join(shown)} over {len(evaluation.queries)} queries"

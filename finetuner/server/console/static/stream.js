@@ -1,0 +1,68 @@
+// One stream a tab: closed while nobody sees the page, opened again where it broke off.
+
+const FIRST_PAUSE_MS = 1000;
+const LONGEST_PAUSE_MS = 30000;
+
+/**
+ * Follow a stream of server-sent events.
+ *
+ * @param {(position: string) => string} address gives the URL to go on from a position
+ * @param {string} position the last one that is known
+ * @param {Object<string, (event: MessageEvent) => void>} handlers by the event's name
+ * @param {() => void} onLost called when the server no longer knows the position
+ * @returns {() => void} ends it
+ */
+export function follow(address, position, handlers, onLost = () => {}) {
+  let source = null;
+  let timer = 0;
+  let pause = FIRST_PAUSE_MS;
+  let isEnded = false;
+
+  function open() {
+    clearTimeout(timer);
+    if (isEnded || source || document.hidden) return;
+    source = new EventSource(address(position));
+    source.onopen = () => { pause = FIRST_PAUSE_MS; };
+    source.onerror = () => { close(); retry(); };
+    for (const [name, handle] of Object.entries(handlers)) {
+      source.addEventListener(name, (event) => {
+        if (event.lastEventId) position = event.lastEventId;
+        handle(event);
+      });
+    }
+  }
+
+  function close() {
+    source?.close();
+    source = null;
+  }
+
+  async function retry() {
+    if (isEnded || document.hidden) return;
+    timer = setTimeout(open, pause);
+    pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
+    // An event stream does not tell why it was refused; a look at its head does.
+    const controller = new AbortController();
+    try {
+      const answer = await fetch(address(position), { signal: controller.signal });
+      if (answer.status === 410 || answer.status === 401 || answer.status === 404) { end(); onLost(answer.status); }
+    } catch { /* the server is away: the timer tries again */ } finally { controller.abort(); }
+  }
+
+  function look() {
+    if (document.hidden) { clearTimeout(timer); close(); } else open();
+  }
+
+  function end() {
+    isEnded = true;
+    clearTimeout(timer);
+    close();
+    document.removeEventListener("visibilitychange", look);
+  }
+
+  document.addEventListener("visibilitychange", look);
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", open);
+  open();
+  return end;
+}
