@@ -11,7 +11,6 @@ from finetuner.api.callbacks import monitor_errors, together_errors
 from finetuner.api.config import HyperParameters, ModelConfig, RunRequest, TrainingConfig
 from finetuner.api.models import resolve
 from finetuner.api.names import check_name, is_id
-from finetuner.api.types import Task
 from finetuner.errors import FieldError, InvalidInput, ModelNotSupported
 
 _CHOICES: Final[tuple[tuple[catalog.Kind, str], ...]] = (
@@ -83,8 +82,9 @@ def check_data_kind(field: str, kind: str) -> None:
     """Refuse a kind of data set that a field cannot have.
 
     Args:
-        field: What names the data set, such as `train_data`, or the path of a callback's `query_data`.
-        kind: `pairs`, `triplets`, `labelled` or `texts`.
+        field: What names the data set: `train_data`, a synthesis run's `query_data` or `corpus_data`, or the path of
+            a callback's, such as `callbacks[0].query_data`.
+        kind: `pairs`, `triplets`, `labelled`, `texts`, ...
 
     Raises:
         InvalidInput: The worker could do nothing with it.
@@ -92,8 +92,10 @@ def check_data_kind(field: str, kind: str) -> None:
     name = field.rpartition(".")[2]
     if name in {"train_data", "eval_data"}:
         check_training_kind(kind)
-    else:
+    elif "callbacks[" in field:
         check_evaluation_kind(name, kind)
+    else:
+        check_synthesis_kind(name, kind)
 
 
 def check_training_kind(kind: str) -> None:
@@ -129,6 +131,20 @@ def check_evaluation_kind(field: str, kind: str) -> None:
         raise InvalidInput(f"{field} must have two columns, a text and its label; it is {kind}")
 
 
+def check_synthesis_kind(field: str, kind: str) -> None:
+    """Refuse a kind of data set that nothing can be synthesized from.
+
+    Raises:
+        InvalidInput: The queries are neither texts nor pairs, or the corpus is no texts.
+    """
+    if field == "query_data" and kind not in {"texts", "pairs"}:
+        raise InvalidInput(
+            f"query_data must have one column, queries, or two, each query with a text that answers it; it is {kind}"
+        )
+    if field == "corpus_data" and kind != "texts":
+        raise InvalidInput(f"corpus_data must have one column, the texts to search; it is {kind}")
+
+
 def request_errors(request: RunRequest, *, is_embedded: bool) -> Iterator[FieldError]:
     """Give each field of a submission, its config aside, that a server would refuse.
 
@@ -136,8 +152,6 @@ def request_errors(request: RunRequest, *, is_embedded: bool) -> Iterator[FieldE
         request: The submission.
         is_embedded: The server is its caller's own: it takes a runtime, and any variable.
     """
-    if request.task is not Task.TRAINING:
-        yield FieldError(path="$.task", message=f"{request.task.value!r} is not offered by this server; 'training' is")
     if request.name is not None:
         yield from caught("$.name", check_name, request.name)
     if request.runtime is not None and not is_embedded:

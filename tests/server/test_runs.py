@@ -136,7 +136,7 @@ BAD_BODIES: list[tuple[dict[str, Any], str]] = [
     ({"name": "../etc"}, "$.name"),
     ({"name": "a/b"}, "$.name"),
     ({"name": 5}, "$.name"),
-    ({"task": "generation"}, "$.task"),
+    ({"task": "generation"}, "$.config.models"),
     ({"device": "tpu"}, "$.device"),
     ({"tags": ["ok", ""]}, "$.tags[1]"),
     ({"secrets": {"A=B": "x"}}, "$.secrets.A=B"),

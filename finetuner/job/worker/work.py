@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Final
 
 import datasets
-import torch
 import transformers
 from sentence_transformers import SentenceTransformer
 
 from finetuner.api.callbacks import is_own, model_name
 from finetuner.api.checks import check_config, check_eval_kind
 from finetuner.api.config import CallbackConfig
+from finetuner.api.types import Task
 from finetuner.callback import (
     BestModelCheckpoint,
     Callback,
@@ -29,13 +29,15 @@ from finetuner.callback import (
 from finetuner.data import DataSet
 from finetuner.job.worker.artifact import write_artifact
 from finetuner.job.worker.callbacks import make_hooks
+from finetuner.job.worker.device import usable_device
 from finetuner.job.worker.evaluation import Evaluation, make_evaluation
 from finetuner.job.worker.failures import describe
 from finetuner.job.worker.hooks import Training
 from finetuner.job.worker.measuring import Measuring
 from finetuner.job.worker.own import make_own
 from finetuner.job.worker.report import Report
-from finetuner.job.worker.spec import Spec
+from finetuner.job.worker.spec import Spec, task_of
+from finetuner.job.worker.synthesis import synthesize
 from finetuner.job.worker.training import train
 from finetuner.job.worker.validation import hold_out
 from finetuner.job.worker.wandb_recorder import WandBRecorder
@@ -49,7 +51,10 @@ def run(run_dir: Path, report: Report) -> int:
     """Do the job of a run directory; the exit code is 0 where it left an artifact."""
     datasets.disable_progress_bars()
     try:
-        _work(run_dir, report)
+        if task_of(run_dir) == Task.GENERATION:
+            synthesize(run_dir, report)
+        else:
+            _work(run_dir, report)
     except Exception as error:  # noqa: BLE001 - the process ends here, and the reason goes into log and events
         failure = describe(error)
         for line in (failure.traceback or "").splitlines():
@@ -148,10 +153,7 @@ def _evaluations(spec: Spec, callbacks: Sequence[Callback], report: Report) -> l
 
 
 def _load(spec: Spec, run_dir: Path, report: Report) -> SentenceTransformer:
-    device = spec.device
-    if device == "cuda" and not torch.cuda.is_available():
-        report.say("there is no CUDA here: training on the CPU")
-        device = "cpu"
+    device = usable_device(spec.device, report, "training")
     if spec.model_path is not None:
         folder = unpack(spec.model_path, run_dir / "base")
     else:
