@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import pytest
 from finetuner import local
 from finetuner.aio.client import AsyncClient
 from finetuner.aio.run import AsyncRun
+from finetuner.callback import Callback
 
 JOB = Path(__file__).with_name("scripted_job.py")
 
@@ -113,6 +114,7 @@ async def submit_to(
     run_name: str | None = None,
     tags: list[str] | None = None,
     key: str | None = None,
+    callbacks: Sequence[Callback] = (),
     **wish: Any,
 ) -> AsyncRun:
     return await client.fit(
@@ -121,6 +123,7 @@ async def submit_to(
         run_name=run_name,
         tags=tags,
         idempotency_key=key,
+        callbacks=callbacks,
         loss="MultipleNegativesRankingLoss",
         progress=False,
     )

@@ -2,7 +2,7 @@
 
 `lines`: how many to write; `seed`: their content; `pause_every`, `pause_s`: rest so often, so long; `gate`: a file
 to wait for before the end; `events`: objects to send; `artifact_bytes`: size of the one file in the artifact;
-`exit`: exit code.
+`exit`: exit code; `variables`: environment variables, to say whether they are set.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ def main() -> int:
         if number % wish.get("pause_every", 1_000_000_000) == 0:
             sys.stdout.flush()
             time.sleep(wish.get("pause_s", 0.0))
+    for name in wish.get("variables", []):
+        sys.stdout.write(f"{name} is {'set' if name in os.environ else 'not set'}\n")
     sys.stdout.flush()
     events = os.fdopen(int(os.environ["FINETUNER_EVENTS_FD"]), "w", encoding="utf-8")
     for event in wish.get("events", []):

@@ -13,12 +13,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from finetuner import errors
+from finetuner import errors, local
 from finetuner.aio import transfer
 from finetuner.aio.client import AsyncClient
 from finetuner.aio.run import AsyncRun
 from finetuner.api.types import RunStatus
-from finetuner.callback import EvaluationCallback
+from finetuner.callback import CustomCallback, EvaluationCallback, WandBLogger
 from tests.aio.conftest import Home, Submit, submit_to
 from tests.proxy_support import Fault, FaultProxy
 
@@ -377,3 +377,28 @@ async def test_closed_it_says_so_and_leaves_no_task_behind(home: Home) -> None:
     with pytest.raises(RuntimeError, match="closed"):
         await client.list_runs()
     assert asyncio.all_tasks() == before
+
+
+class Own(CustomCallback):
+    pass
+
+
+async def test_the_callers_key_for_wandb_reaches_a_job_of_its_own_server_that_asks_for_it(
+    client: AsyncClient, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "hush-hush")
+    monkeypatch.setenv("WANDB_PROJECT", "mine")
+    variables = ["WANDB_API_KEY", "WANDB_PROJECT"]
+    asking = await submit_to(client, callbacks=[WandBLogger()], variables=variables)
+    silent = await submit_to(client, variables=variables)
+    server = local.ensure_server()
+    async with AsyncClient(host=server.url, token=server.token) as stranger:
+        # As far as this client knows, the server is somebody else's: it gets nothing of the caller's environment.
+        apart = await submit_to(stranger, callbacks=[WandBLogger()], variables=variables)
+        with pytest.raises(errors.InvalidInput, match="only the embedded server runs that"):
+            await submit_to(stranger, callbacks=[Own()])
+    runs = [await client.get_run_by_id(run.id) for run in (asking, silent, apart)]
+    await client.wait_all(runs, timeout_s=60)
+    told = [[line.rpartition(" is ")[2] for line in await run.logs()] for run in runs]
+    assert told == [["set", "set"], ["not set", "set"], ["not set", "not set"]]
+    assert not [path for path in home.root.rglob("*") if path.is_file() and b"hush-hush" in path.read_bytes()]

@@ -27,9 +27,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         env[f"FINETUNER_{name}_DIR"] = str(folder / name.lower())
     env["OMP_NUM_THREADS"] = "2"
     yield env
-    subprocess.run(
-        [sys.executable, "-m", "finetuner", "server", "stop"], env=env, check=False, timeout=60, capture_output=True
-    )
+    command = Path(sys.executable).with_name("finetuner")
+    subprocess.run([command, "server", "stop"], env=env, check=False, timeout=60, capture_output=True)
 
 
 @pytest.mark.train

@@ -29,35 +29,34 @@ class Examples:
         return len(self.ids)
 
 
-def make_examples(data: DataSet, loss: str, seed: int, ids: dict[str, int] | None = None) -> Examples:
+def make_examples(data: DataSet, loss: str, seed: int) -> Examples:
     """Give the examples that a loss trains on.
 
     Args:
         data: The training data.
         loss: Name of the loss.
         seed: Decides which items of a class are paired, where a ranking loss gets labelled items.
-        ids: The ids of texts and labels that are known, to which new ones are added: training and validation data of
-            one run share them.
 
     Raises:
         InvalidInput: The loss cannot be trained on such data.
     """
     check_training_kind(data.kind)
-    known = {} if ids is None else ids
     if loss == RANKING_LOSS:
-        return _paired_by_label(data, seed, known) if data.kind == "labelled" else _with_text_ids(data, known)
-    return _labelled(data, known) if data.kind == "labelled" else _with_classes(data, known)
+        return _paired_by_label(data, seed) if data.kind == "labelled" else _with_text_ids(data)
+    return _labelled(data) if data.kind == "labelled" else _with_classes(data)
 
 
-def _with_text_ids(data: DataSet, ids: dict[str, int]) -> Examples:
+def _with_text_ids(data: DataSet) -> Examples:
+    ids: dict[str, int] = {}
     return Examples(
         columns={name: data.column(index) for index, name in enumerate(data.columns)},
         ids=[[ids.setdefault(text, len(ids)) for text in row] for row in data.rows],
     )
 
 
-def _with_classes(data: DataSet, ids: dict[str, int]) -> Examples:
+def _with_classes(data: DataSet) -> Examples:
     """Give both texts of a pair the class of the second; a negative has the class of its own text."""
+    ids: dict[str, int] = {}
     rows = [[ids.setdefault(text, len(ids)) for text in row[1:]] for row in data.rows]
     return Examples(
         columns={name: data.column(index) for index, name in enumerate(data.columns)},
@@ -65,20 +64,20 @@ def _with_classes(data: DataSet, ids: dict[str, int]) -> Examples:
     )
 
 
-def _labelled(data: DataSet, ids: dict[str, int]) -> Examples:
+def _labelled(data: DataSet) -> Examples:
+    ids: dict[str, int] = {}
     examples = Examples(
         columns={"text": data.column(0)}, ids=[[ids.setdefault(label, len(ids))] for label in data.column(1)]
     )
-    labels = len(set(data.column(1)))
-    if labels < 2 or labels == len(examples):
+    if len(ids) < 2 or len(ids) == len(examples):
         raise InvalidInput(
             f"labelled data needs two labels and two texts of the same label at least; this has {len(examples)} texts "
-            f"with {labels} labels"
+            f"with {len(ids)} labels"
         )
     return examples
 
 
-def _paired_by_label(data: DataSet, seed: int, known: dict[str, int]) -> Examples:
+def _paired_by_label(data: DataSet, seed: int) -> Examples:
     """Pair each text with another one of its label; the label's id keeps others of it from being negatives."""
     texts = data.column(0)
     members: dict[str, list[int]] = defaultdict(list)
@@ -86,8 +85,7 @@ def _paired_by_label(data: DataSet, seed: int, known: dict[str, int]) -> Example
         members[label].append(index)
     draw = random.Random(seed)  # noqa: S311 - reproducible, not secret
     anchors, positives, ids = [], [], []
-    for label, indices in members.items():
-        number = known.setdefault(label, len(known))
+    for number, indices in enumerate(members.values()):
         draw.shuffle(indices)
         for position, index in enumerate(indices if len(indices) > 1 else []):
             anchors.append(texts[index])

@@ -148,15 +148,14 @@ def train(
         LossNotFiniteError: The loss became infinite or no number.
     """
     model = training.model
-    ids: dict[str, int] = {}
-    examples = make_examples(data, config.loss, config.seed, ids)
+    examples = make_examples(data, config.loss, config.seed)
     loss = make_loss(model, config.loss, config.loss_options, config.miner, config.miner_options)
     by_class = data_config.sampler == "class" or (
         data_config.sampler == "auto" and data.kind == "labelled" and config.loss != RANKING_LOSS
     )
     optimizer = make_optimizer(loss.parameters(), config.optimizer, config.optimizer_options, config.learning_rate)
     items_per_class = data_config.num_items_per_class if by_class else None
-    validator = None if validation is None else _validator(validation, config, ids, items_per_class)
+    validator = None if validation is None else _validator(validation, config, items_per_class)
     steps = StepReport(training.report, config.batch_size)
     runner = HookRunner(training, [*([] if validator is None else [validator]), *hooks])
     trainer = Trainer(
@@ -183,10 +182,10 @@ def train(
     )
 
 
-def _validator(data: DataSet, config: HyperParameters, ids: dict[str, int], items_per_class: int | None) -> Validator:
+def _validator(data: DataSet, config: HyperParameters, items_per_class: int | None) -> Validator:
     """Give what measures the validation loss, in batches of the same make as those of training."""
     try:
-        examples = make_examples(data, config.loss, config.seed, ids)
+        examples = make_examples(data, config.loss, config.seed)
     except InvalidInput as error:
         raise InvalidInput(f"the validation data (eval_data, or what val_split held out): {error}") from error
     dataset = _dataset(examples)
