@@ -13,7 +13,8 @@ from finetuner.aio.logstream import AsyncLogStream
 from finetuner.aio.transport import Request
 from finetuner.aio.watch import AsyncCompleted
 from finetuner.api import convert
-from finetuner.api.types import ArtifactInfo, Json, Metrics, RunInfo, RunStatus, Task
+from finetuner.api.history import points
+from finetuner.api.types import ArtifactInfo, History, Json, Metrics, RunInfo, RunStatus, Task
 from finetuner.errors import ArtifactExists, Failure, InvalidInput, LogTooLarge, RunFailed
 from finetuner.model import DATA_NOT_MODEL
 
@@ -90,8 +91,8 @@ class AsyncRun:
     def _request(self, route: str, **query: object) -> Request:
         return Request(route=f"run_{route}", parts={"id": self.id}, query=query)
 
-    async def _json(self, route: str) -> Json:
-        return (await self._client._transport.call(self._request(route))).json()  # noqa: SLF001 - one package
+    async def _json(self, route: str, **query: object) -> Json:
+        return (await self._client._transport.call(self._request(route, **query))).json()  # noqa: SLF001 - one package
 
     async def refresh(self) -> AsyncRun:
         """Ask the server how the run stands, renew `info`, and give the run back.
@@ -185,6 +186,25 @@ class AsyncRun:
             print((await run.metrics())["after"]["recall_at_1"])
         """
         return dict(await self._json("metrics"))
+
+    async def history(self) -> History:
+        """Give what was measured so far by step, for charts: `{name: [(step, value), ...]}`, from step 0 on.
+
+        `train_loss` and `val_loss` at the end of each epoch, the metrics of each EvaluationCallback, and what callbacks
+        of your own recorded.
+
+        Example:
+            for step, value in (await run.history())["train_loss"]:
+                print(step, value)
+        """
+        found: History = {}
+        offset, is_more = 0, True
+        while is_more:
+            answer = await self._json("events", kind="metrics", after=offset)
+            for point in points(answer["events"]):
+                found.setdefault(point.name, []).append((point.step, point.value))
+            is_more, offset = answer["offset"] > offset, answer["offset"]
+        return found
 
     async def display_metrics(self) -> None:
         """Print the metrics before and after training as a table.

@@ -19,6 +19,7 @@ Json = Any
 """A value as JSON has it."""
 
 Metrics = dict[str, dict[str, float]]
+History = dict[str, list[tuple[int, float]]]
 """`{"before": {name: value}, "after": {name: value}}`; a stage not measured yet is missing."""
 
 

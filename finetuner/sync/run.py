@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from finetuner.aio.run import DEFAULT_MAX_LOG_BYTES, AsyncRun
-from finetuner.api.types import Metrics, RunInfo, RunStatus
+from finetuner.api.types import History, Metrics, RunInfo, RunStatus
 from finetuner.portal import portal
 from finetuner.sync.logstream import LogStream
 
@@ -134,6 +134,18 @@ class Run:
             print(run.metrics()["after"]["recall_at_1"])
         """
         return portal.call(self._async.metrics)
+
+    def history(self) -> History:
+        """Give what was measured so far by step, for charts: `{name: [(step, value), ...]}`, from step 0 on.
+
+        `train_loss` and `val_loss` at the end of each epoch, the metrics of each EvaluationCallback, and what callbacks
+        of your own recorded.
+
+        Example:
+            for step, value in run.history()["train_loss"]:
+                print(step, value)
+        """
+        return portal.call(self._async.history)
 
     def display_metrics(self) -> None:
         """Print the metrics before and after training as a table.

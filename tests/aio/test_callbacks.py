@@ -116,6 +116,10 @@ async def test_a_run_with_callbacks_leaves_what_they_promise_and_no_key(
     assert set(metrics) == {"before", "after"}
     assert "recall_at_1" in metrics["after"]
     assert await run.example_results()
+    history = await run.history()
+    assert [step for step, _ in history["recall_at_1"]] == [0, 3, 6]
+    assert history["recall_at_1"][0][1] == metrics["before"]["recall_at_1"]
+    assert [step for step, _ in history["val_loss"]] == [step for step, _ in history["train_loss"]] == [3, 6]
     assert list(home.run_dir(run).rglob("run-*.wandb"))
     assert not _holding(home.root, KEY)
     assert not any(KEY in line for line in log)

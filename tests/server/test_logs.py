@@ -244,6 +244,8 @@ async def test_events_are_given_by_offset(settings: Settings) -> None:
         assert [event["kind"] for event in first["events"]] == ["progress", "log"]
         rest = (await service.client.call("run_events", {"after": first["offset"]}, id=run["id"])).json
         assert rest == {"events": [], "offset": first["offset"]}
+        some = (await service.client.call("run_events", {"kind": "log"}, id=run["id"])).json
+        assert some == {"events": first["events"][1:], "offset": first["offset"]}
         beyond = await service.client.call("run_events", {"after": 99_999}, id=run["id"])
         assert (beyond.status, beyond.json["code"]) == (416, "log_truncated")
         assert run["name"] in beyond.json["detail"]

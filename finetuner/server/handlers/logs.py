@@ -166,8 +166,9 @@ def _position(request: web.Request) -> int:
 
 
 async def events(request: web.Request) -> web.Response:
-    """Give the events of a run after an offset, and the offset to go on from."""
-    asked.only(request, "after")
+    """Give the events of a run after an offset, those of one kind where one is named, and the offset to go on from."""
+    asked.only(request, "after", "kind")
+    kind = request.query.get("kind")
     after = asked.number(request, "after") or 0
     async with request.app[keys.DATABASE].read() as conn:
         row = await asked.run_row(request, conn)
@@ -177,7 +178,8 @@ async def events(request: web.Request) -> web.Response:
         raise LogTruncated(
             f"the events of run {row.name!r} end before the position {after}; read them from 0"
         ) from None
-    return asked.json_response({"events": list(_encoded(found)), "offset": offset})
+    wanted = [event for event in found if kind is None or event.get("kind") == kind]
+    return asked.json_response({"events": list(_encoded(wanted)), "offset": offset})
 
 
 def _encoded(found: Iterable[object]) -> Iterator[orjson.Fragment]:
