@@ -20,10 +20,12 @@ from finetuner import local
 from finetuner.aio import transfer
 from finetuner.aio.transport import Request, Transport
 from finetuner.api import convert
+from finetuner.api.callbacks import own_errors
 from finetuner.api.checks import (
     caught,
     check_config,
     check_data_kind,
+    check_eval_kind,
     check_key,
     refusal,
     request_errors,
@@ -32,7 +34,7 @@ from finetuner.api.config import DatasetRequest, RunRequest, Runtime, TrainingCo
 from finetuner.api.names import check_experiment_name, check_name, is_id
 from finetuner.api.synthesis import SYNTHESIZED, SynthesisConfig, check_synthesis
 from finetuner.api.types import ArtifactInfo, DatasetInfo, Task
-from finetuner.callback import Callback, check_callbacks
+from finetuner.callback import WANDB_KEY, Callback, CustomCallback, WandBLogger, check_callbacks
 from finetuner.data import CSVOptions, PreparedData
 from finetuner.errors import (
     Conflict,
@@ -60,6 +62,7 @@ _PASSED_ON: Final = (
     "OMP_",
     "MKL_",
     "CUDA_",
+    "WANDB_",
 )
 _SECRET_WORDS: Final = ("TOKEN", "KEY", "SECRET", "PASSWORD", "CREDENTIAL")
 
@@ -105,11 +108,14 @@ async def submit(transport: Transport, wish: Submission) -> dict[str, Any]:
     if wish.idempotency_key is not None:
         _refuse(caught("idempotency_key", check_key, wish.idempotency_key))
     callbacks = list(wish.callbacks)
-    check_callbacks([_named(callback) for callback in callbacks])
-    asked_for = _request(wish, _config(wish, {}, callbacks), None)
+    named = [_named(callback) for callback in callbacks]
+    check_callbacks(named)
+    asked_for = _request(wish, _config(wish, {}, named, is_embedded=transport.endpoint.is_embedded), None)
     _refuse(request_errors(asked_for, is_embedded=transport.endpoint.is_embedded))
     if transport.endpoint.is_embedded:
-        local.check_job_packages()
+        logs_to_wandb = any(isinstance(callback, WandBLogger) for callback in callbacks)
+        local.check_job_packages(with_wandb=logs_to_wandb)
+        wish = attrs.evolve(wish, secrets=_own_secrets(wish)) if logs_to_wandb else wish
     if wish.run_name is not None and wish.idempotency_key is None:
         await _check_free(transport, experiment, wish.run_name)
     for artifact_id in wish.artifacts:
@@ -119,12 +125,13 @@ async def submit(transport: Transport, wish: Submission) -> dict[str, Any]:
         for field, source in wish.sources.items():
             options = _whole(wish.csv_options) if field == "corpus_data" else wish.csv_options
             await plan.add(field, source, options)
+        plan.check_eval_data()
         for index, callback in enumerate(callbacks):
             await plan.add_callback(index, callback, wish.csv_options)
         names = await plan.upload()
     placed = [_placed(index, callback, names) for index, callback in enumerate(callbacks)]
-    runtime = _runtime() if transport.endpoint.is_embedded else None
-    asked_for = _request(wish, _config(wish, names, placed), runtime)
+    runtime = _runtime(callbacks) if transport.endpoint.is_embedded else None
+    asked_for = _request(wish, _config(wish, names, placed, is_embedded=transport.endpoint.is_embedded), runtime)
     body = orjson.dumps(convert.write_sparse(asked_for))
     return await _create(transport, experiment, body, wish)
 
@@ -135,13 +142,13 @@ def _refuse(errors: Iterable[FieldError]) -> None:
         raise refusal(found)
 
 
-def _config(wish: Submission, names: Mapping[str, str], callbacks: Sequence[Callback]) -> Config:
+def _config(wish: Submission, names: Mapping[str, str], callbacks: Sequence[Callback], *, is_embedded: bool) -> Config:
     """Give the config as the wire has it; where a data set has no name yet, `data` stands for it."""
     given = {key: _set(value) if isinstance(value, dict) else value for key, value in wish.config.items()}
     named = {field: names.get(field, "data") for field, source in wish.sources.items() if source is not None}
     config = {**given, "data": {**given["data"], **named}}
     if wish.task is Task.TRAINING:
-        config["callbacks"] = [callback.to_wire() for callback in callbacks] if names else []
+        config["callbacks"] = [callback.to_wire() for callback in callbacks]
     try:
         plain = orjson.loads(orjson.dumps(config))
     except TypeError as error:
@@ -153,6 +160,7 @@ def _config(wish: Submission, names: Mapping[str, str], callbacks: Sequence[Call
     else:
         checked = convert.read(plain, TrainingConfig, "$.config")
         check_config(checked)
+        _refuse(own_errors(checked, is_embedded=is_embedded))
     return dict(convert.write_sparse(checked))
 
 
@@ -194,14 +202,21 @@ def _request(wish: Submission, config: Config, runtime: Runtime | None) -> RunRe
     return convert.read(_set(fields), RunRequest)
 
 
-def _runtime() -> Runtime:
+def _own_secrets(wish: Submission) -> Mapping[str, str] | None:
+    """Give the job the caller's own key, where the server is the caller's own too."""
+    key = os.environ.get(WANDB_KEY)
+    return {WANDB_KEY: key, **(wish.secrets or {})} if key else wish.secrets
+
+
+def _runtime(callbacks: Sequence[Callback]) -> Runtime:
     """Say where the caller runs: an embedded server's jobs use the same interpreter, folder and settings."""
+    folders = {str(callback.import_folder()): None for callback in callbacks if isinstance(callback, CustomCallback)}
     env = {
         name: value
         for name, value in os.environ.items()
         if name.startswith(_PASSED_ON) and not any(word in name for word in _SECRET_WORDS)
     }
-    return Runtime(python=sys.executable, cwd=str(Path.cwd()), env=env)
+    return Runtime(python=sys.executable, cwd=str(Path.cwd()), env=env, path=list(folders))
 
 
 async def _create(transport: Transport, experiment: str, body: bytes, wish: Submission) -> dict[str, Any]:
@@ -227,6 +242,7 @@ class _Part:
     """One data set of a run: prepared here, or there already."""
 
     field: str
+    kind: str
     prepared: PreparedData | None = None
     name: str = ""
 
@@ -248,7 +264,7 @@ class _DataPlan:
         if stored is not None:
             name, kind = stored
             check_data_kind(field, kind)
-            self._parts.append(_Part(field=field, name=name))
+            self._parts.append(_Part(field=field, kind=kind, name=name))
             return
         prepared = await asyncio.to_thread(data_module.prepare, source, options, directory=self._folder)
         try:
@@ -257,7 +273,13 @@ class _DataPlan:
             path = source if isinstance(source, str | Path) else getattr(source, "name", None)
             shown = path if isinstance(path, str | Path) else None
             raise InvalidData(str(error), path=shown, line=prepared.first_line) from error
-        self._parts.append(_Part(field=field, prepared=prepared))
+        self._parts.append(_Part(field=field, kind=prepared.kind, prepared=prepared))
+
+    def check_eval_data(self) -> None:
+        """Refuse validation data that cannot be compared with the training data."""
+        kinds = {part.field: part.kind for part in self._parts}
+        if "eval_data" in kinds:
+            check_eval_kind(kinds["eval_data"], kinds["train_data"])
 
     async def _synthesized(self, field: str, source: DataSource, options: CSVOptions | None) -> tuple[str, str] | None:
         """Give the id and the kind of the data of a synthesis run that a text names.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from finetuner.api import catalog
+from finetuner.api.callbacks import monitor_errors, together_errors
 from finetuner.api.config import HyperParameters, ModelConfig, RunRequest, TrainingConfig
 from finetuner.api.models import resolve
 from finetuner.api.names import check_name, is_id
@@ -61,8 +62,10 @@ def caught(path: str, function: Callable[..., object], *args: object) -> Iterato
 
 
 def config_errors(config: TrainingConfig) -> Iterator[FieldError]:
-    """Give each field of a config that the worker could not carry out, with its path; callbacks aside."""
+    """Give each field of a config that the worker could not carry out, with its path; callbacks' options aside."""
     yield from _model_errors(config.model)
+    yield from together_errors(config)
+    yield from monitor_errors(config)
     hyper = config.hyper_parameters
     for kind, field in _CHOICES:
         yield from _choice_errors(kind, field, getattr(hyper, field), getattr(hyper, f"{field}_options"))
@@ -106,6 +109,16 @@ def check_training_kind(kind: str) -> None:
             "a single column of texts cannot be trained on; give pairs, labelled texts (CSVOptions(is_labeled=True)) "
             "or triplets"
         )
+
+
+def check_eval_kind(kind: str, train_kind: str) -> None:
+    """Refuse validation data that is of another kind than the training data: no loss compares the two.
+
+    Raises:
+        InvalidInput: It is.
+    """
+    if kind != train_kind:
+        raise InvalidInput(f"eval_data is {kind}, and train_data is {train_kind}: the two must be of the same kind")
 
 
 def check_evaluation_kind(field: str, kind: str) -> None:
@@ -216,8 +229,6 @@ def _not_offered(config: TrainingConfig, hyper: HyperParameters) -> dict[str, ob
         "model.freeze": config.model.freeze,
         "model.output_dim": config.model.output_dim,
         "model.to_onnx": config.model.to_onnx,
-        "data.eval_data": config.data.eval_data,
-        "data.val_split": config.data.val_split,
         "hyper_parameters.scheduler": hyper.scheduler,
         "hyper_parameters.scheduler_options": hyper.scheduler_options,
         "hyper_parameters.loss_optimizer": hyper.loss_optimizer,

@@ -145,6 +145,8 @@ class Runtime:
     python: str
     cwd: str
     env: dict[str, str] = attrs.field(factory=dict, repr=False)
+    path: list[str] = attrs.field(factory=list)
+    """Folders that its own callbacks are imported from."""
 
 
 @attrs.frozen(kw_only=True)

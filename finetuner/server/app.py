@@ -17,6 +17,7 @@ from finetuner.errors import FinetunerError
 from finetuner.server import keys, refusals
 from finetuner.server.auth import identify
 from finetuner.server.console import pages, table
+from finetuner.server.console.loglines import LINE_INDEXES, LineIndexes
 from finetuner.server.console.sessions import SESSIONS, Sessions
 from finetuner.server.console.views import login
 from finetuner.server.handlers import (
@@ -60,6 +61,7 @@ def make_app(settings: Settings) -> web.Application:
     app[keys.SETTINGS] = settings
     app[PRESENCE] = presence
     app[SESSIONS] = Sessions()
+    app[LINE_INDEXES] = LineIndexes()
     app.router.add_routes(routes(_handlers()))
     app.router.add_routes(table.routes())
     app.on_response_prepare.append(_name_request)

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from finetuner.api.callbacks import is_own, own_errors
 from finetuner.api.checks import caught, config_errors, refusal, request_errors
 from finetuner.api.config import RunRequest, TrainingConfig
 from finetuner.api.convert import read, write
@@ -46,7 +47,7 @@ def check(request: RunRequest, *, is_embedded: bool) -> Checked:
     if request.task is Task.GENERATION:
         return _check_synthesis(request)
     config = read(request.config, TrainingConfig, root="$.config")
-    errors = [*config_errors(config), *_callback_errors(config)]
+    errors = [*config_errors(config), *own_errors(config, is_embedded=is_embedded), *_callback_errors(config)]
     if errors:
         raise refusal(errors)
     return Checked(config=write(config), data=_data_names(config), artifact_id=config.model.artifact)
@@ -67,7 +68,8 @@ def _check_synthesis(request: RunRequest) -> Checked:
 def _callback_errors(config: TrainingConfig) -> Iterator[FieldError]:
     for index, callback in enumerate(config.callbacks):
         path = f"$.config.callbacks[{index}]"
-        yield from caught(path, from_wire, callback.name, callback.options)
+        if not is_own(callback.name):
+            yield from caught(path, from_wire, callback.name, callback.options)
         for field in _data_fields(callback.name):
             value = callback.options.get(field)
             if value is not None and not isinstance(value, str):

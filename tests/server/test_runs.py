@@ -79,8 +79,6 @@ async def test_a_key_is_good_from_another_folder_and_interpreter(client: Client)
         ("model", "freeze", True),
         ("model", "output_dim", 8),
         ("model", "to_onnx", True),
-        ("data", "val_split", 0.1),
-        ("data", "eval_data", "pairs"),
         ("hyper_parameters", "scheduler_options", {"a": 1}),
         ("hyper_parameters", "loss_optimizer", "Adam"),
     ],

@@ -17,6 +17,8 @@ from sentence_transformers import SentenceTransformer
 from finetuner.job.worker.spec import RunSpec, Spec
 from finetuner.model import ARTIFACT_FORMAT, MANIFEST
 
+CHECKPOINTS: Final = "checkpoints"
+"""The folder of the run, and of the artifact, that holds the models of single epochs, where the run keeps any."""
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 _CHUNK_BYTES: Final = 1 << 20
 _LIBRARIES: Final = ("finetuner", "sentence-transformers", "torch", "transformers", "pytorch-metric-learning")
@@ -30,6 +32,8 @@ def write_artifact(model: SentenceTransformer, spec: Spec, run_dir: Path) -> Pat
     """
     folder = run_dir / "model"
     model.save_pretrained(str(folder), create_model_card=False, safe_serialization=True)
+    if (run_dir / CHECKPOINTS).is_dir():
+        (run_dir / CHECKPOINTS).rename(folder / CHECKPOINTS)
     manifest = {"format": ARTIFACT_FORMAT, "seed": spec.config.hyper_parameters.seed}
     return pack(folder, manifest, spec, run_dir)
 

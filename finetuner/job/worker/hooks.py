@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback
 
+from finetuner.callback import CustomCallback
 from finetuner.job.worker.report import Report
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ class Training:
         self.epochs = epochs
         self.step = 0
         self.steps = 0
+        self.loss = math.nan
+        """Of the last step."""
+        self.fresh: dict[str, float] = {}
+        """What was recorded at this step."""
         self.metrics: dict[str, float] = {}
         """The newest value of each: `train_loss`, `val_loss`, what callbacks measured."""
         self.before: dict[str, float] = {}
@@ -50,6 +55,7 @@ class Training:
     def record(self, values: Mapping[str, float]) -> None:
         """Keep values of this step: they are told as points of series, and can be monitored."""
         self.metrics.update(values)
+        self.fresh.update(values)
         self.report.metrics("during", values, step=self.step, epoch=round(self.epoch, 4))
 
     def stop(self, reason: str) -> None:
@@ -75,6 +81,10 @@ class Hook:
         """After the last step: the weights may still be exchanged."""
 
 
+Acting: TypeAlias = Hook | CustomCallback
+"""What acts at moments of a training: a user's own callback has the same methods."""
+
+
 class HookRunner(TrainerCallback):
     """Has the hooks act, in their order, when the library's trainer says that it is time.
 
@@ -83,10 +93,10 @@ class HookRunner(TrainerCallback):
         hooks: Those that act.
     """
 
-    def __init__(self, training: Training, hooks: Iterable[Hook]) -> None:
+    def __init__(self, training: Training, hooks: Iterable[Acting]) -> None:
         self.trainer: Trainer | None = None
         self._training = training
-        self._hooks: Sequence[Hook] = tuple(hooks)
+        self._hooks: Sequence[Acting] = tuple(hooks)
         self._losses: list[float] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - the library's signature
@@ -98,11 +108,13 @@ class HookRunner(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - the library's signature
         """Tell the hooks of a step."""
-        self._training.step, self._training.epoch = state.global_step, float(state.epoch or 0)
-        if self.trainer is not None:
-            self._losses.append(self.trainer.last_loss)
+        training = self._training
+        training.step, training.epoch = state.global_step, float(state.epoch or 0)
+        training.loss = math.nan if self.trainer is None else self.trainer.last_loss
+        training.fresh.clear()
+        self._losses.append(training.loss)
         for hook in self._hooks:
-            hook.on_step_end(self._training)
+            hook.on_step_end(training)
         self._obey(control)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - the library's signature

@@ -31,6 +31,8 @@ class RunSpec:
     data: dict[str, Path]
     """Files of the data sets by their names; of a synthesis run also artifacts by their ids."""
     device: Literal["cpu", "cuda"] = "cuda"
+    path: tuple[str, ...] = ()
+    """Folders that callbacks of the caller's own are imported from."""
 
     def data_set(self, name: str) -> DataSet:
         """Read a data set by its name.
@@ -107,4 +109,5 @@ def _shared(raw: dict[str, Any]) -> dict[str, Any]:
         "raw_config": raw["config"],
         "data": {name: Path(path) for name, path in raw["data"].items()},
         "device": raw.get("device") or "cuda",
+        "path": tuple(raw.get("path") or ()),
     }

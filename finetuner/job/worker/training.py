@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import attrs
 import torch
@@ -21,13 +21,14 @@ from transformers import PrinterCallback, TrainerCallback
 from finetuner.api.catalog import RANKING_LOSS
 from finetuner.api.config import DataConfig, HyperParameters
 from finetuner.data import DataSet
-from finetuner.errors import FinetunerError
+from finetuner.errors import FinetunerError, InvalidInput
 from finetuner.job.worker.examples import Examples, make_examples
-from finetuner.job.worker.hooks import Hook, HookRunner, Training
+from finetuner.job.worker.hooks import Acting, HookRunner, Training
 from finetuner.job.worker.losses import make_loss
 from finetuner.job.worker.optimizers import make_optimizer
 from finetuner.job.worker.report import Report
 from finetuner.job.worker.samplers import ClassBatchSampler
+from finetuner.job.worker.validation import Validator, shuffled_batches
 
 _LOG_LINES: Final = 20
 """How many lines about steps a run writes, about."""
@@ -37,6 +38,8 @@ _LOG_PAUSE_S: Final = 15.0
 
 class LossNotFiniteError(FinetunerError):
     """The loss became infinite or is no number."""
+
+    hint: ClassVar[str] = "use a smaller learning_rate, or another loss; look for odd texts in the training data"
 
 
 @attrs.frozen(kw_only=True)
@@ -127,7 +130,8 @@ def train(
     config: HyperParameters,
     data_config: DataConfig,
     *,
-    hooks: Iterable[Hook] = (),
+    hooks: Iterable[Acting] = (),
+    validation: DataSet | None = None,
 ) -> Trained:
     """Train a model in place.
 
@@ -137,19 +141,24 @@ def train(
         config: Loss, optimizer, epochs and so on.
         data_config: Sampler and items per class.
         hooks: What acts between the steps, in this order.
+        validation: What `val_loss` is measured on at the end of each epoch, before the hooks act.
 
     Raises:
         InvalidInput: Loss, miner, optimizer and data do not go together.
         LossNotFiniteError: The loss became infinite or no number.
     """
     model = training.model
-    examples = make_examples(data, config.loss, config.seed)
+    ids: dict[str, int] = {}
+    examples = make_examples(data, config.loss, config.seed, ids)
     loss = make_loss(model, config.loss, config.loss_options, config.miner, config.miner_options)
     by_class = data_config.sampler == "class" or (
         data_config.sampler == "auto" and data.kind == "labelled" and config.loss != RANKING_LOSS
     )
     optimizer = make_optimizer(loss.parameters(), config.optimizer, config.optimizer_options, config.learning_rate)
-    steps, runner = StepReport(training.report, config.batch_size), HookRunner(training, hooks)
+    items_per_class = data_config.num_items_per_class if by_class else None
+    validator = None if validation is None else _validator(validation, config, ids, items_per_class)
+    steps = StepReport(training.report, config.batch_size)
+    runner = HookRunner(training, [*([] if validator is None else [validator]), *hooks])
     trainer = Trainer(
         classes=[row[-1] for row in examples.ids] if by_class else None,
         items_per_class=data_config.num_items_per_class,
@@ -162,6 +171,8 @@ def train(
     )
     trainer.remove_callback(PrinterCallback)
     steps.trainer = runner.trainer = trainer
+    if validator is not None:
+        validator.trainer = trainer
     started_at = time.monotonic()
     trainer.train()
     return Trained(
@@ -170,6 +181,28 @@ def train(
         seconds=time.monotonic() - started_at,
         last_loss=trainer.last_loss,
     )
+
+
+def _validator(data: DataSet, config: HyperParameters, ids: dict[str, int], items_per_class: int | None) -> Validator:
+    """Give what measures the validation loss, in batches of the same make as those of training."""
+    try:
+        examples = make_examples(data, config.loss, config.seed, ids)
+    except InvalidInput as error:
+        raise InvalidInput(f"the validation data (eval_data, or what val_split held out): {error}") from error
+    dataset = _dataset(examples)
+    if items_per_class is None:
+        batches = shuffled_batches(len(examples), config.batch_size, config.seed)
+    else:
+        sampler = ClassBatchSampler(
+            dataset,
+            classes=[row[-1] for row in examples.ids],
+            items_per_class=items_per_class,
+            batch_size=config.batch_size,
+            drop_last=False,
+            seed=config.seed,
+        )
+        batches = list(sampler)
+    return Validator(dataset, batches, config.seed)
 
 
 def _dataset(examples: Examples) -> Dataset:

@@ -2,29 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import datasets
 import transformers
 from sentence_transformers import SentenceTransformer
 
-from finetuner.api.checks import check_config
+from finetuner.api.callbacks import is_own, model_name
+from finetuner.api.checks import check_config, check_eval_kind
+from finetuner.api.config import CallbackConfig
 from finetuner.api.types import Task
-from finetuner.callback import EvaluationCallback, from_wire
-from finetuner.errors import InvalidInput
+from finetuner.callback import (
+    BestModelCheckpoint,
+    Callback,
+    CustomCallback,
+    EvaluationCallback,
+    WandBLogger,
+    WiSEFTCallback,
+    from_wire,
+)
+from finetuner.data import DataSet
 from finetuner.job.worker.artifact import write_artifact
+from finetuner.job.worker.callbacks import make_hooks
 from finetuner.job.worker.device import usable_device
 from finetuner.job.worker.evaluation import Evaluation, make_evaluation
 from finetuner.job.worker.failures import describe
 from finetuner.job.worker.hooks import Training
 from finetuner.job.worker.measuring import Measuring
+from finetuner.job.worker.own import make_own
 from finetuner.job.worker.report import Report
 from finetuner.job.worker.spec import Spec, task_of
 from finetuner.job.worker.synthesis import synthesize
 from finetuner.job.worker.training import train
+from finetuner.job.worker.validation import hold_out
+from finetuner.job.worker.wandb_recorder import WandBRecorder
 from finetuner.model import find_model, open_folder, unpack
+
+_CHANGE_WEIGHTS: Final = (BestModelCheckpoint, CustomCallback, WiSEFTCallback)
+"""Callbacks after which the weights may not be those of the last step."""
 
 
 def run(run_dir: Path, report: Report) -> int:
@@ -52,8 +72,12 @@ def _work(run_dir: Path, report: Report) -> None:
     spec = Spec.load(run_dir)
     config = spec.config
     check_config(config)
-    train_data = spec.data_set(config.data.train_data)
-    measuring = Measuring(_evaluations(spec, report))
+    train_data, validation = _data(spec, report)
+    callbacks = [_callback(wire, spec, report) for wire in config.callbacks]
+    changes_weights = any(isinstance(one, _CHANGE_WEIGHTS) for one in callbacks)
+    measuring = Measuring(_evaluations(spec, callbacks, report), is_reused=not changes_weights)
+    recorders = [WandBRecorder(one, spec, run_dir, report) for one in callbacks if isinstance(one, WandBLogger)]
+    own = [one for one in callbacks if isinstance(one, CustomCallback)]
     transformers.set_seed(config.hyper_parameters.seed)
     model = _load(spec, run_dir, report)
     report.say(
@@ -63,29 +87,61 @@ def _work(run_dir: Path, report: Report) -> None:
     )
     training = Training(model, report, run_dir, config.hyper_parameters.epochs)
     measuring.before(training)
-    trained = train(training, train_data, config.hyper_parameters, config.data, hooks=[measuring])
-    report.say(f"trained {trained.steps} steps in {trained.seconds:.1f} s; last loss {trained.last_loss:.4f}")
-    measuring.after(training)
-    report.progress(phase="saving")
-    size = write_artifact(model, spec, run_dir).stat().st_size
+    with contextlib.ExitStack() as recording:
+        for recorder in recorders:
+            recording.enter_context(recorder)
+        trained = train(
+            training,
+            train_data,
+            config.hyper_parameters,
+            config.data,
+            hooks=[measuring, *own, *make_hooks(callbacks), *recorders],
+            validation=validation,
+        )
+        report.say(f"trained {trained.steps} steps in {trained.seconds:.1f} s; last loss {trained.last_loss:.4f}")
+        measuring.after(training)
+        report.progress(phase="saving")
+        size = write_artifact(model, spec, run_dir).stat().st_size
     for folder in ("model", "trainer", "base"):
         shutil.rmtree(run_dir / folder, ignore_errors=True)
     report.say(f"artifact of {size / 1e6:.1f} MB written; done in {time.monotonic() - started_at:.1f} s")
 
 
-def _evaluations(spec: Spec, report: Report) -> list[Evaluation]:
+def _data(spec: Spec, report: Report) -> tuple[DataSet, DataSet | None]:
+    """Give the training data, and the validation data where there is any."""
+    data, seed = spec.config.data, spec.config.hyper_parameters.seed
+    train_data = spec.data_set(data.train_data)
+    if data.eval_data is not None:
+        validation = spec.data_set(data.eval_data)
+        check_eval_kind(validation.kind, train_data.kind)
+        report.say(f"validation data {data.eval_data}: {len(validation.rows)} rows")
+        return train_data, validation
+    if not data.val_split:
+        return train_data, None
+    train_data, validation = hold_out(train_data, data.val_split, seed)
+    report.say(f"validation data: {len(validation.rows)} rows held out of {data.train_data} by seed {seed}")
+    return train_data, validation
+
+
+def _callback(wire: CallbackConfig, spec: Spec, report: Report) -> Callback:
+    if not is_own(wire.name):
+        return from_wire(wire.name, wire.options)
+    made = make_own(wire.name, wire.options, spec.path)
+    report.say(f"callback {wire.name} from {made.import_folder()}")
+    return made
+
+
+def _evaluations(spec: Spec, callbacks: Sequence[Callback], report: Report) -> list[Evaluation]:
     made = []
-    config = spec.config
-    for wire in config.callbacks:
-        callback = from_wire(wire.name, wire.options)
+    for callback in callbacks:
         if not isinstance(callback, EvaluationCallback):
-            raise InvalidInput(f"the worker does not carry out the callback {wire.name!r}")
+            continue
         evaluation = make_evaluation(
             callback,
             spec.data_set(str(callback.query_data)),
             None if callback.index_data is None else spec.data_set(str(callback.index_data)),
-            model_name=config.model.name or config.model.artifact or "model",
-            seed=config.hyper_parameters.seed,
+            model_name=model_name(spec.config),
+            seed=spec.config.hyper_parameters.seed,
         )
         if evaluation.unanswerable:
             report.warn(

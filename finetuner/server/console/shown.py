@@ -12,20 +12,18 @@ _HIDDEN: Final = re.compile(
 
 
 def plain(text: object) -> str:
-    r"""Give a text with every character that would hide, or turn others around, made visible.
+    r"""Give a text with every character written as its number that would hide, or turn others around.
 
     Example:
-        >>> plain("a\x1b[31mred")
-        'a␛[31mred'
+        >>> print(plain("a\x1b[31mred"))
+        a\x1b[31mred
     """
-    return _HIDDEN.sub(_visible, str(text))
+    return _HIDDEN.sub(_number_of, str(text))
 
 
-def _visible(found: re.Match[str]) -> str:
+def _number_of(found: re.Match[str]) -> str:
     code = ord(found[0])
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return "␡" if code == 0x7F else f"⟨U+{code:04X}⟩"
+    return f"\\u{code:04x}" if code > 0xFF else f"\\x{code:02x}"
 
 
 def duration(seconds: float | None) -> str:

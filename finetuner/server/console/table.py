@@ -10,8 +10,13 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from finetuner.server.console import assets, guard, pages
-from finetuner.server.console.views import login, runs
-from finetuner.server.handlers import changes
+from finetuner.server.console.views import actions, login, run, runs
+from finetuner.server.console.views import logs as log_pages
+from finetuner.server.handlers import artifacts, changes, logs
+from finetuner.server.handlers import runs as run_handlers
+
+_RUN: Final = "/console/runs/{id}"
+_DATA: Final = "/console/data/runs/{id}"
 
 
 @attrs.frozen
@@ -46,6 +51,22 @@ PAGES: Final = (
     Page("GET", "/console/data/rows", "user", runs.rows),
     Page("GET", "/console/data/counts", "user", runs.counts),
     Page("GET", "/console/data/events", "user", changes.stream),
+    Page("GET", _RUN, "user", run.overview),
+    Page("GET", f"{_RUN}/logs", "user", log_pages.show),
+    Page("GET", f"{_RUN}/config", "user", run.configuration),
+    Page("GET", f"{_RUN}/examples", "user", run.examples),
+    Page("GET", f"{_RUN}/artifact", "user", run.artifact),
+    Page("GET", f"{_RUN}/cancel", "user", actions.ask_cancel),
+    Page("POST", f"{_RUN}/cancel", "user", actions.cancel),
+    Page("GET", f"{_RUN}/delete", "user", actions.ask_delete),
+    Page("POST", f"{_RUN}/delete", "user", actions.delete),
+    Page("GET", f"{_DATA}/lines", "user", log_pages.lines),
+    Page("GET", f"{_DATA}/search", "user", log_pages.search),
+    Page("GET", f"{_DATA}/logs", "user", logs.logs),
+    Page("GET", f"{_DATA}/logstream", "user", logs.logstream),
+    Page("GET", f"{_DATA}/events", "user", logs.events),
+    Page("GET", f"{_DATA}/metrics", "user", run_handlers.metrics),
+    Page("GET", "/console/data/artifacts/{id}", "user", artifacts.content),
 )
 
 

@@ -26,7 +26,7 @@ from finetuner.server.store import runs
 async def get(request: web.Request) -> web.Response:
     """Say how large an artifact is, and which files it has."""
     row = await _finished(request)
-    files = await asyncio.to_thread(_files, request.app[keys.BLOBS].path(row.artifact_sha256))
+    files = await asyncio.to_thread(files_of, request.app[keys.BLOBS].path(row.artifact_sha256))
     info = ArtifactInfo(
         id=row.artifact_id,
         run_id=row.id,
@@ -92,7 +92,7 @@ async def _finished(request: web.Request) -> Row[Any]:
     return row
 
 
-def _files(path: Path) -> tuple[ArtifactFile, ...]:
+def files_of(path: Path) -> tuple[ArtifactFile, ...]:
     """Give what a zip holds; a worker of one's own may leave something else, which is one file."""
     try:
         with zipfile.ZipFile(path) as archive:

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from sqlalchemy import Row
 
-from finetuner.api.checks import caught, check_data_kind, check_key, refusal
+from finetuner.api.checks import caught, check_data_kind, check_eval_kind, check_key, refusal
 from finetuner.api.config import RunRequest
 from finetuner.api.convert import dumps, read_json
 from finetuner.api.names import is_id, near_hint
@@ -93,15 +93,21 @@ async def _data(conn: Connection, owner_id: int, checked: Checked) -> dict[str, 
     """Give the sha256 of each data set and artifact, once it is sure that the run can use all that it names."""
     found = await datasets.sha256s(conn, owner_id, checked.data.values())
     errors: list[FieldError] = []
+    kinds: dict[str, str] = {}
     for path, name in checked.data.items():
         if name in found:
             row = await datasets.get(conn, owner_id, name)
             errors += caught(path, check_data_kind, path, row.kind)
+            kinds[path] = row.kind
         elif is_id(name):
             errors += await _take_artifact(conn, owner_id, path, name, Task.GENERATION, found)
+            kinds[path] = SYNTHESIZED
         else:
             near = near_hint(name, await datasets.names(conn, owner_id))
             errors.append(FieldError(path=path, message=f"there is no data set {name!r}; upload it first.{near}"))
+    train_path, eval_path = "$.config.data.train_data", "$.config.data.eval_data"
+    if train_path in kinds and eval_path in kinds:
+        errors += caught(eval_path, check_eval_kind, kinds[eval_path], kinds[train_path])
     for path, artifact_id in checked.miners.items():
         errors += await _take_artifact(conn, owner_id, path, artifact_id, Task.TRAINING, found)
     if checked.artifact_id is not None:

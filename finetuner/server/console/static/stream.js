@@ -37,16 +37,20 @@ export function follow(address, position, handlers, onLost = () => {}) {
     source = null;
   }
 
-  async function retry() {
+  function retry() {
     if (isEnded || document.hidden) return;
-    timer = setTimeout(open, pause);
+    timer = setTimeout(tryAgain, pause);
     pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
-    // An event stream does not tell why it was refused; a look at its head does.
+  }
+
+  async function tryAgain() {
+    // An event stream does not tell why it was refused; a look at the head of its answer does.
     const controller = new AbortController();
     try {
       const answer = await fetch(address(position), { signal: controller.signal });
-      if (answer.status === 410 || answer.status === 401 || answer.status === 404) { end(); onLost(answer.status); }
-    } catch { /* the server is away: the timer tries again */ } finally { controller.abort(); }
+      if ([401, 404, 410].includes(answer.status)) { end(); onLost(); }
+    } catch { /* the server is away */ } finally { controller.abort(); }
+    if (!isEnded) open();
   }
 
   function look() {
