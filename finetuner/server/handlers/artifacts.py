@@ -16,7 +16,7 @@ from sqlalchemy import Row
 
 from finetuner.api.convert import dumps, lenient
 from finetuner.api.names import is_id
-from finetuner.api.types import ArtifactFile, ArtifactInfo, RunStatus
+from finetuner.api.types import ArtifactFile, ArtifactInfo, RunStatus, Task
 from finetuner.errors import ArtifactNotFound, Failure, RunFailed, RunInProgress
 from finetuner.server import asked, keys
 from finetuner.server.auth import user_of
@@ -31,6 +31,7 @@ async def get(request: web.Request) -> web.Response:
         id=row.artifact_id,
         run_id=row.id,
         run_name=row.name,
+        task=Task(row.task),
         size_bytes=row.artifact_size,
         sha256=row.artifact_sha256,
         files=files,
