@@ -77,6 +77,7 @@ def test_the_wire_has_what_was_set() -> None:
         ("WiSEFTCallback", {"alpha": float("nan")}, "alpha"),
         ("WandBLogger", {"metrics_logger_step": "step"}, "metrics_logger_step"),
         ("WandBLogger", {"wandb_args": []}, "wandb_args"),
+        ("WandBLogger", {"wandb_args": {"config": "settings.yaml"}}, "config of wandb_args must be a dict"),
         ("WandBLogger", {"wandb_args": {"projct": "x"}}, "'projct'. Near: 'project'"),
         ("WandBLogger", {"wandb_args": {"settings": {"api_key": "x"}}}, "cannot have 'settings'"),
         ("BestModelCheckpoint", {"monitor": 3}, "monitor"),

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback
 
 from finetuner.callback import CustomCallback
 from finetuner.job.worker.report import Report
-
-if TYPE_CHECKING:
-    from finetuner.job.worker.training import Trainer
 
 
 class Training:
@@ -91,11 +88,12 @@ class HookRunner(TrainerCallback):
     Args:
         training: What the hooks see.
         hooks: Those that act.
+        last_loss: Gives the loss of the last step.
     """
 
-    def __init__(self, training: Training, hooks: Iterable[Acting]) -> None:
-        self.trainer: Trainer | None = None
+    def __init__(self, training: Training, hooks: Iterable[Acting], last_loss: Callable[[], float]) -> None:
         self._training = training
+        self._last_loss = last_loss
         self._hooks: Sequence[Acting] = tuple(hooks)
         self._losses: list[float] = []
 
@@ -110,7 +108,7 @@ class HookRunner(TrainerCallback):
         """Tell the hooks of a step."""
         training = self._training
         training.step, training.epoch = state.global_step, float(state.epoch or 0)
-        training.loss = math.nan if self.trainer is None else self.trainer.last_loss
+        training.loss = self._last_loss()
         training.fresh.clear()
         self._losses.append(training.loss)
         for hook in self._hooks:

@@ -79,6 +79,18 @@ class Trainer(SentenceTransformerTrainer):
             raise LossNotFiniteError(f"the loss became {self.last_loss} in step {self.state.global_step + 1}")
         return value
 
+    @torch.no_grad()
+    def loss_of(self, rows: list[Any]) -> float:
+        """Give the loss of some rows as the weights are now; nothing is learned from them."""
+        inputs = {
+            name: value.to(self.model.device) if isinstance(value, torch.Tensor) else value
+            for name, value in self.data_collator(rows).items()
+        }
+        self.loss.eval()
+        value = float(self.loss(*self.collect_features(inputs)))
+        self.loss.train()
+        return value
+
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Leave the model card out: it would ask the hub about the data."""
 
@@ -154,10 +166,7 @@ def train(
         data_config.sampler == "auto" and data.kind == "labelled" and config.loss != RANKING_LOSS
     )
     optimizer = make_optimizer(loss.parameters(), config.optimizer, config.optimizer_options, config.learning_rate)
-    items_per_class = data_config.num_items_per_class if by_class else None
-    validator = None if validation is None else _validator(validation, config, items_per_class)
     steps = StepReport(training.report, config.batch_size)
-    runner = HookRunner(training, [*([] if validator is None else [validator]), *hooks])
     trainer = Trainer(
         classes=[row[-1] for row in examples.ids] if by_class else None,
         items_per_class=data_config.num_items_per_class,
@@ -166,12 +175,14 @@ def train(
         train_dataset=_dataset(examples),
         loss=loss,
         optimizers=(optimizer, None),
-        callbacks=[steps, runner],
+        callbacks=[steps],
     )
     trainer.remove_callback(PrinterCallback)
-    steps.trainer = runner.trainer = trainer
-    if validator is not None:
-        validator.trainer = trainer
+    steps.trainer = trainer
+    acting = list(hooks)
+    if validation is not None:
+        acting.insert(0, _validator(trainer, validation, config, by_class=by_class))
+    trainer.add_callback(HookRunner(training, acting, lambda: trainer.last_loss))
     started_at = time.monotonic()
     trainer.train()
     return Trained(
@@ -182,26 +193,25 @@ def train(
     )
 
 
-def _validator(data: DataSet, config: HyperParameters, items_per_class: int | None) -> Validator:
+def _validator(trainer: Trainer, data: DataSet, config: HyperParameters, *, by_class: bool) -> Validator:
     """Give what measures the validation loss, in batches of the same make as those of training."""
     try:
         examples = make_examples(data, config.loss, config.seed)
     except InvalidInput as error:
         raise InvalidInput(f"the validation data (eval_data, or what val_split held out): {error}") from error
     dataset = _dataset(examples)
-    if items_per_class is None:
-        batches = shuffled_batches(len(examples), config.batch_size, config.seed)
-    else:
+    batches = shuffled_batches(len(examples), config.batch_size, config.seed)
+    if by_class:
         sampler = ClassBatchSampler(
             dataset,
             classes=[row[-1] for row in examples.ids],
-            items_per_class=items_per_class,
+            items_per_class=trainer.items_per_class,
             batch_size=config.batch_size,
             drop_last=False,
             seed=config.seed,
         )
         batches = list(sampler)
-    return Validator(dataset, batches, config.seed)
+    return Validator(trainer.loss_of, dataset, batches, config.seed)
 
 
 def _dataset(examples: Examples) -> Dataset:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import attrs
 import numpy as np
@@ -16,9 +16,6 @@ from finetuner.api.callbacks import VAL_LOSS
 from finetuner.data import DataSet
 from finetuner.errors import InvalidInput
 from finetuner.job.worker.hooks import Hook, Training
-
-if TYPE_CHECKING:
-    from finetuner.job.worker.training import Trainer
 
 
 def hold_out(data: DataSet, share: float, seed: int) -> tuple[DataSet, DataSet]:
@@ -46,47 +43,36 @@ class Validator(Hook):
     """Records `val_loss` at the end of each epoch, and leaves training as it would be without it.
 
     Args:
+        loss_of: Gives the loss of some rows as the weights are now.
         dataset: The columns that the loss takes.
         batches: Positions of the rows that come together, the same ones each epoch.
         seed: Of what a loss or miner draws.
     """
 
-    def __init__(self, dataset: Dataset, batches: list[list[int]], seed: int) -> None:
-        self.trainer: Trainer | None = None
+    def __init__(
+        self, loss_of: Callable[[list[Any]], float], dataset: Dataset, batches: list[list[int]], seed: int
+    ) -> None:
+        self._loss_of = loss_of
         self._dataset = dataset
         self._batches = batches
         self._seed = seed
 
     def on_epoch_end(self, training: Training) -> None:
-        """Go through the validation data."""
-        if self.trainer is None:
-            return
-        value = self._loss(self.trainer)
+        """Go through the validation data: the mean over its rows counts."""
+        with _own_randomness(self._seed):
+            losses = [self._loss_of([self._dataset[row] for row in batch]) for batch in self._batches]
+        sizes = [len(batch) for batch in self._batches]
+        value = sum(loss * size for loss, size in zip(losses, sizes, strict=True)) / sum(sizes)
         training.record({VAL_LOSS: value})
         training.log(f"epoch {training.epoch:g}/{training.epochs}: {VAL_LOSS} {value:.4f}")
-
-    @torch.no_grad()
-    def _loss(self, trainer: Trainer) -> float:
-        total, count = 0.0, 0
-        trainer.loss.eval()
-        with _own_randomness(self._seed):
-            for batch in self._batches:
-                inputs = trainer.data_collator([self._dataset[position] for position in batch])
-                on_device = {
-                    name: value.to(trainer.model.device) if isinstance(value, torch.Tensor) else value
-                    for name, value in inputs.items()
-                }
-                total += float(trainer.loss(*trainer.collect_features(on_device))) * len(batch)
-                count += len(batch)
-        trainer.loss.train()
-        return total / count
 
 
 @contextlib.contextmanager
 def _own_randomness(seed: int) -> Iterator[None]:
     """Let what is drawn inside come from this seed, and what is drawn later be as if nothing had been."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - libraries draw from the global one
-    with torch.random.fork_rng():
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices):
         random.seed(seed)
         np.random.seed(seed)  # noqa: NPY002
         torch.manual_seed(seed)
