@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
 import attrs
+import numpy as np
 
 from finetuner.data import DataSet
 from finetuner.job.worker.mining import Found
+from finetuner.job.worker.scoring import Pairs, Scores
 
 _RANK_OFFSET: Final = 60
 """The constant of reciprocal rank fusion, as in Cormack, Clarke and Buettcher (2009)."""
@@ -72,14 +74,18 @@ def candidates(found: Sequence[Found]) -> list[list[int]]:
     return ranked
 
 
-def pairs(texts: Texts, mined: Sequence[Sequence[int]]) -> Iterator[tuple[int, int]]:
+def pairs(texts: Texts, mined: Sequence[Sequence[int]]) -> Pairs:
     """Give each pair of a query and a document that needs a score: known positives first, then what was mined."""
-    for query, found in enumerate(mined):
-        for document in (*texts.positives[query], *found):
-            yield query, document
+    flat = (
+        number
+        for query, found in enumerate(mined)
+        for document in (*texts.positives[query], *found)
+        for number in (query, document)
+    )
+    return np.fromiter(flat, dtype=np.int64).reshape(-1, 2)
 
 
-def rows(texts: Texts, mined: Sequence[Sequence[int]], scores: Sequence[float]) -> Iterator[Row]:
+def rows(texts: Texts, mined: Sequence[Sequence[int]], scores: Scores) -> Iterator[Row]:
     """Give the rows of training data, the queries in their order.
 
     The positive is the one that is known; without, the mined document with the highest score. Each other mined
@@ -93,7 +99,7 @@ def rows(texts: Texts, mined: Sequence[Sequence[int]], scores: Sequence[float]) 
     place = 0
     for query, found in enumerate(mined):
         documents = (*texts.positives[query], *found)
-        score = dict(zip(documents, scores[place : place + len(documents)], strict=True))
+        score = dict(zip(documents, scores[place : place + len(documents)].tolist(), strict=True))
         place += len(documents)
         best = [max(found, key=score.__getitem__)] if found else []
         for positive in texts.positives[query] or best:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from sentence_transformers import CrossEncoder
 
@@ -18,18 +20,20 @@ _BATCH_PAIRS: Final = 64
 _PAIR_CLASSES: Final = ("ForSequenceClassification", "ForCausalLM")
 """What classes of models that read two texts at once end with; any other would get random weights for its scores."""
 
-Pairs = Sequence[tuple[int, int]]
-"""Numbers of a query and of a document."""
+Pairs: TypeAlias = npt.NDArray[np.int64]
+"""(n, 2): the numbers of a query and of a document."""
+Scores: TypeAlias = npt.NDArray[np.float64]
+"""One a pair."""
 
 
 def cosine_scores(
     queries: Vectors, documents: Vectors, pairs: Pairs, *, on_block: Callable[[int], None] = lambda _: None
-) -> list[float]:
+) -> Scores:
     """Give the cosine of each pair's vectors, from -1 to 1."""
-    scores: list[float] = []
+    scores = np.zeros(len(pairs))
     for start in range(0, len(pairs), BLOCK_PAIRS):
-        ours, theirs = torch.tensor(pairs[start : start + BLOCK_PAIRS]).T
-        scores += (queries.rows(ours) * documents.rows(theirs)).sum(dim=1).tolist()
+        ours, theirs = torch.from_numpy(pairs[start : start + BLOCK_PAIRS]).T
+        scores[start : start + BLOCK_PAIRS] = (queries.rows(ours) * documents.rows(theirs)).sum(dim=1).numpy()
         on_block(len(ours))
     return scores
 
@@ -63,24 +67,28 @@ def open_cross_encoder(folder: Path, device: str) -> CrossEncoder:
 
 
 def cross_scores(
-    model: CrossEncoder, texts: Sequence[tuple[str, str]], *, on_block: Callable[[int], None] = lambda _: None
-) -> list[float]:
+    model: CrossEncoder,
+    queries: Sequence[str],
+    documents: Sequence[str],
+    pairs: Pairs,
+    *,
+    on_block: Callable[[int], None] = lambda _: None,
+) -> Scores:
     """Give a cross encoder's score of each pair of texts, from 0 to 1.
 
     Raises:
         VectorsNotFiniteError: A score is no number.
     """
-    scores = [0.0] * len(texts)
+    scores = np.zeros(len(pairs))
     # Pairs of about the same length go together: what is padded costs as much as what is read.
-    order = sorted(range(len(texts)), key=lambda place: sum(map(len, texts[place])))
+    lengths = [np.array([len(text) for text in texts]) for texts in (queries, documents)]
+    order = np.argsort(lengths[0][pairs[:, 0]] + lengths[1][pairs[:, 1]], kind="stable")
     for start in range(0, len(order), BLOCK_PAIRS):
         places = order[start : start + BLOCK_PAIRS]
-        found: Any = model.predict(
-            [texts[place] for place in places], batch_size=_BATCH_PAIRS, show_progress_bar=False, convert_to_tensor=True
-        )
-        if not bool(torch.isfinite(found).all()):
+        texts = [(queries[query], documents[document]) for query, document in pairs[places].tolist()]
+        found: Any = model.predict(texts, batch_size=_BATCH_PAIRS, show_progress_bar=False, convert_to_numpy=True)
+        if not np.isfinite(found).all():
             raise VectorsNotFiniteError("the cross encoder gives scores that are no numbers: its weights are none")
-        for place, score in zip(places, found.tolist(), strict=True):
-            scores[place] = float(score)
+        scores[places] = found
         on_block(len(places))
     return scores

@@ -59,7 +59,7 @@ def synthesize(run_dir: Path, report: Report) -> None:
     scorer = None if cross_encoder is None else open_cross_encoder(folders[cross_encoder], device)
     mined = _mine(spec, texts, folders, device, run_dir, report)
     related = candidates([one.found for one in mined])
-    to_score = list(pairs(texts, related))
+    to_score = pairs(texts, related)
     meter = Meter(report, "scoring", len(to_score), "pairs")
     if scorer is None:
         report.say(
@@ -69,8 +69,7 @@ def synthesize(run_dir: Path, report: Report) -> None:
         scores = cosine_scores(mined[-1].queries, mined[-1].documents, to_score, on_block=meter.add)
     else:
         report.say(f"scoring {len(to_score)} pairs with the cross encoder {cross_encoder}; scores are from 0 to 1")
-        shown = [(texts.queries[query], texts.documents[document]) for query, document in to_score]
-        scores = cross_scores(scorer, shown, on_block=meter.add)
+        scores = cross_scores(scorer, texts.queries, texts.documents, to_score, on_block=meter.add)
     report.progress(phase="saving")
     written = write_trainset(run_dir / "trainset", rows(texts, related, scores))
     _check_written(written, texts)

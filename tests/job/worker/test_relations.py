@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from finetuner.data import DataSet
@@ -36,8 +37,8 @@ def test_known_answers_are_no_negatives_and_need_not_be_in_the_corpus() -> None:
     assert texts.excluded == [[0, 3], [1, 2]]
     assert texts.to_mine(4) == 4
     mined = [[1], [0]]
-    assert list(pairs(texts, mined)) == [(0, 0), (0, 3), (0, 1), (1, 1), (1, 0)]
-    assert list(rows(texts, mined, [0.9, 0.8, 0.5, 0.1, 0.25])) == [
+    assert pairs(texts, mined).tolist() == [[0, 0], [0, 3], [0, 1], [1, 1], [1, 0]]
+    assert list(rows(texts, mined, np.array([0.9, 0.8, 0.5, 0.1, 0.25]))) == [
         ("a", "x", "y", 0.4),
         ("a", "new", "y", 0.3),
         ("b", "y", "x", -0.15),
@@ -47,7 +48,10 @@ def test_known_answers_are_no_negatives_and_need_not_be_in_the_corpus() -> None:
 def test_without_a_known_answer_the_best_score_is_the_positive() -> None:
     texts = Texts.of(_texts("a", "b", "c"), _texts("x", "y", "z"))
     mined = [[0, 1, 2], [2], []]
-    assert list(rows(texts, mined, [0.25, 0.5, 0.125, 1.0])) == [("a", "y", "x", 0.25), ("a", "y", "z", 0.375)]
+    assert list(rows(texts, mined, np.array([0.25, 0.5, 0.125, 1.0]))) == [
+        ("a", "y", "x", 0.25),
+        ("a", "y", "z", 0.375),
+    ]
 
 
 def test_what_several_miners_rank_high_comes_first() -> None:
