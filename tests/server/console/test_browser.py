@@ -114,10 +114,15 @@ def events() -> list[dict[str, Any]]:
         for step in range(120)
     ]
     points = [
-        {"kind": "metrics", "stage": "during", "step": step, "values": {"val_loss": 0.5, "recall_at_1": step / 200}}
+        {
+            "kind": "metrics",
+            "stage": "during",
+            "step": step,
+            "values": {"val_loss": 0.5, "recall_at_1": step / 200, "<b>odd</b>": 1},
+        }
         for step in (40, 80, 119)
     ]
-    return [*steps, *points]
+    return [{"kind": "metrics", "stage": "before", "values": {"recall_at_1": 0.1}}, *steps, *points]
 
 
 @pytest.fixture
@@ -337,6 +342,10 @@ async def test_the_losses_are_drawn(tab: Tab, site: Site) -> None:
     await expect(page.locator("#loss")).to_have_attribute("aria-label", said)
     await expect(page.locator("#loss .u-legend")).to_contain_text("val_loss")
     await expect(page.locator("#during .u-legend")).to_contain_text("recall_at_1")
+    # What was measured before the first step is where the series begins.
+    await expect(page.locator("#during .u-legend")).to_contain_text("<b>odd</b>")
+    said = re.compile(r"recall_at_1 0\.1000 at step 0, 0\.5950 at step 119")
+    await expect(page.locator("#during")).to_have_attribute("aria-label", said)
 
 
 async def test_list_configuration_and_log_need_no_script(browser: Browser, site: Site) -> None:
