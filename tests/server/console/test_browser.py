@@ -113,15 +113,8 @@ def events() -> list[dict[str, Any]]:
         {"kind": "progress", "phase": "training", "step": step, "steps": 120, "loss": 2.0 / (1 + step / 20)}
         for step in range(120)
     ]
-    points = [
-        {
-            "kind": "metrics",
-            "stage": "during",
-            "step": step,
-            "values": {"val_loss": 0.5, "recall_at_1": step / 200, "<b>odd</b>": 1},
-        }
-        for step in (40, 80, 119)
-    ]
+    measured = [(step, {"val_loss": 0.5, "recall_at_1": step / 200, "<b>odd</b>": 1}) for step in (40, 80, 119)]
+    points = [{"kind": "metrics", "stage": "during", "step": step, "values": values} for step, values in measured]
     return [{"kind": "metrics", "stage": "before", "values": {"recall_at_1": 0.1}}, *steps, *points]
 
 
