@@ -6,7 +6,10 @@ import { plain } from "./shown.js";
 const PAUSE_MS = 1000;
 const LAST_LINES = 15;
 const MOST_POINTS = 8000;
-const COLORS = { light: ["#3547b3", "#b3541e", "#1d7044", "#8a3ab9"], dark: ["#a7b4ff", "#ffb27d", "#7fd1a4", "#d7a5f5"] };
+const COLORS = {
+  light: "#3547b3 #b3541e #1d7044 #8a3ab9 #b3261e #0b7285 #7a5c00 #c2257f #5f3dc4 #5a5f66".split(" "),
+  dark: "#a7b4ff #ffb27d #7fd1a4 #d7a5f5 #ff9d94 #66d9e8 #e6c95c #ff9ecb #b197fc #a3abb3".split(" "),
+};
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
 /** Values by step, one series a name. */
