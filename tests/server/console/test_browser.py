@@ -48,6 +48,8 @@ tell(kind="metrics", stage="before", values={"recall_at_1": 0.25})
 tell(kind="metrics", stage="during", step=50, values={"val_loss": 1.5})
 until("end")
 tell(kind="metrics", stage="after", values={"recall_at_1": 0.75})
+for number in range(3, 30_000):
+    print("line", number, "x" * (number % 40))
 print("the last line", flush=True)
 """
 
@@ -269,6 +271,15 @@ async def test_a_million_lines_scroll(tab: Tab, site: Site) -> None:
     assert download.suggested_filename == "started-one.log"
 
 
+async def test_a_log_that_has_no_line_yet_says_so(tab: Tab, site: Site) -> None:
+    await tab.go(site.path("waiting", "/logs"))
+    await expect(tab.page.locator("#empty")).to_be_visible()
+    log = scenes.write_log(site.service, site.runs["waiting"], ["now"])
+    await expect(tab.page.locator(".view .line")).to_have_text("1now")
+    await expect(tab.page.locator("#empty")).to_be_hidden()
+    log.unlink()
+
+
 async def test_everything_is_done_by_keyboard(tab: Tab, site: Site) -> None:
     page = tab.page
     await tab.go("/console/")
@@ -426,8 +437,12 @@ async def follow_live(context: BrowserContext, service: Service) -> None:
     await expect(shown.page.get_by_role("link", name="Cancel…")).to_have_count(0)
     await expect(logged.page.locator(".view .line")).to_have_count(2)
     await turn_away(logged, is_hidden=False)
-    await expect(logged.page.locator(".view .line").last).to_have_text("3the last line")
+    await expect(logged.page.locator("#line-count")).to_have_text("30,000")
+    await expect(logged.page.locator(".view .line").last).to_have_text("30000the last line")
     await expect(logged.page.locator("#head .status")).to_have_text("FINISHED")
+    await logged.page.locator("#view").evaluate("view => { view.scrollTop = 20 * 15_000; }")
+    line = logged.page.locator(".view .line", has_text=re.compile("^15010line"))
+    await expect(line).to_have_text(f"15010line 15010 {'x' * (15_010 % 40)}")
     for tab in (listed, shown, logged):
         assert not tab.complaints
     assert len(shown.streams) == 1
@@ -495,6 +510,7 @@ async def test_no_page_is_hard_to_use(tab: Tab, site: Site) -> None:
         "finished-artifact": site.path("finished", "/artifact"),
         "failed": site.path("failed"),
         "failed-logs": site.path("failed", "/logs?q=failed"),
+        "waiting-logs": site.path("waiting", "/logs"),
         "synthesis": site.path("synthesis"),
         "synthesis-artifact": site.path("synthesis", "/artifact"),
         "login": "/console/login",

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import html
+from pathlib import Path
+
+import aiohttp
 import attrs
 import pytest
 
 from finetuner.server.console.assets import assets
 from finetuner.server.console.table import PAGES
 from finetuner.server.store import users
+from tests.server.console import scenes
 from tests.server.console.many import Visitor
-from tests.server.serving import Client, Service
+from tests.server.serving import Client, Service, make_settings, serving, starting_nothing
 
 pytestmark = pytest.mark.anyio
 USER_PAGES = [page for page in PAGES if page.who == "user"]
@@ -161,3 +166,19 @@ async def test_two_users_see_their_own(stranger: Visitor, quiet: Service) -> Non
     page = (await other.get("/console/")).body
     assert b"other" in page
     assert b"of-the-first" not in page
+
+
+async def test_a_server_for_a_team_answers_under_any_name(tmp_path: Path) -> None:
+    settings = starting_nothing(make_settings(tmp_path / "state", embedded=False, token=None))
+    async with serving(settings) as team, aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+        ada = await team.other("ada")
+        visitor = Visitor(client=ada, session=session)
+        form = await visitor.get("/console/login", Host="team.example")
+        assert form.status == 200
+        assert b"finetuner server user add" in form.body
+        assert (await visitor.log_in()).status == 303
+        assert b"ada" in (await visitor.get("/console/")).body
+        await ada.dataset()
+        run = await scenes.finished(attrs.evolve(team, client=ada), tmp_path, name="done")
+        page = (await visitor.get(f"/console/runs/{run['id']}/artifact")).body.decode()
+        assert f'finetuner.login(host="{team.url}")' in html.unescape(page)

@@ -125,6 +125,7 @@ function paint() {
   // The first line stands where it would with nothing above it cut off; the lines before it are above the window.
   const cut = (view.scrollTop * ratio()) % LINE_PX;
   rows.style.transform = `translateY(${view.scrollTop - (top - from) * LINE_PX - cut}px)`;
+  byId("empty").hidden = index.count > 0;
   byId("line-count").textContent = index.count.toLocaleString("en-US");
   byId("log-size").textContent = size(index.end);
 }
