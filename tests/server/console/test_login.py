@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import html
+import re
 from pathlib import Path
 
 import aiohttp
@@ -134,6 +135,21 @@ async def test_a_ticket_opens_the_console_once(stranger: Visitor, client: Client
     assert (await stranger.get("/console/?tag=a")).status == 200
     again = await stranger.get(made.json["path"])
     assert (again.status, b"used before" in again.body) == (403, True)
+
+
+async def test_a_ticket_that_another_page_brings_is_asked_about(stranger: Visitor, client: Client) -> None:
+    """Whoever made the link could otherwise have a user work as somebody else without a word."""
+    path = (await client.call("console_ticket")).json["path"]
+    asked = await stranger.get(path, **{"Sec-Fetch-Site": "cross-site"})
+    assert "Set-Cookie" not in asked.headers
+    found = re.search(rb'name="ticket" value="([^"]+)"', asked.body)
+    assert found is not None
+    fields = {"ticket": found[1].decode(), "next": "/console/?q=a"}
+    assert (await stranger.post("/console/login", fields, **{"Sec-Fetch-Site": "cross-site"})).status == 403
+    opened = await stranger.post("/console/login", fields)
+    assert b'content="0;url=/console/?q=a"' in opened.body
+    assert (await stranger.get("/console/")).status == 200
+    assert (await stranger.post("/console/login", fields)).status == 403
 
 
 async def test_a_ticket_leads_nowhere_else(client: Client) -> None:
