@@ -104,6 +104,20 @@ async def test_a_run_that_makes_data_is_shown_as_such(visitor: Visitor, quiet: S
     assert "makes data" in await look(visitor, run, "/examples")
 
 
+async def test_no_browser_keeps_what_a_session_is_needed_for(visitor: Visitor, quiet: Service, tmp_path: Path) -> None:
+    run = await scenes.finished(quiet, tmp_path, name="done")
+    known = {"/console/data/artifacts/{id}": f"/console/data/artifacts/{run['artifact_id']}"}
+    for page in PAGES:
+        if page.who == "user" and page.method == "GET":
+            path = known.get(page.path, page.path).replace("{id}", run["id"])
+            url = f"{quiet.url}{path}"
+            async with visitor.session.get(url, headers=visitor.headers) as answer:
+                assert answer.status in {200, 422}, page
+                assert answer.headers["Cache-Control"] == "no-store", page
+                assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin", page
+                answer.close()
+
+
 async def test_what_is_not_there_yet_is_said(visitor: Visitor, client: Client) -> None:
     run = await client.run()
     assert "next to start" in await look(visitor, run)
