@@ -62,6 +62,15 @@ async def test_a_finished_run_shows_what_it_gained(visitor: Visitor, quiet: Serv
     assert "recall_at_1 0.3100 → 0.5900" in listed
 
 
+async def test_a_metric_below_nothing_has_no_bar(visitor: Visitor, quiet: Service) -> None:
+    run = await scenes.started(quiet, name="odd")
+    async with quiet.database.write() as tx:
+        await runs.apply_events(tx, run["id"], from_offset=1, to_offset=2, metrics={"after": {"gain": -0.5}})
+    body = (await visitor.get(f"/console/runs/{run['id']}")).body.decode()
+    assert re.findall(r'<rect[^>]*width="([^"]+)"', body) == ["0.0%", "0.0%"]
+    assert "gain -0.5000" in said(body.encode())
+
+
 async def test_examples_stand_side_by_side_and_in_pages(visitor: Visitor, quiet: Service, tmp_path: Path) -> None:
     run = await scenes.finished(quiet, tmp_path, name="done", queries=25)
     first = await look(visitor, run, "/examples")
