@@ -104,7 +104,7 @@ async def submit(transport: Transport, wish: Submission) -> dict[str, Any]:
     if wish.run_name is not None and wish.idempotency_key is None:
         await _check_free(transport, experiment, wish.run_name)
     with tempfile.TemporaryDirectory(prefix="finetuner-data-", ignore_cleanup_errors=True) as folder:
-        plan = _DataPlan(transport, Path(folder), wish.progress)
+        plan = _DataPlan(transport, Path(folder), wish.progress, wish.config["hyper_parameters"]["loss"])
         await plan.add("train_data", wish.train_data, wish.csv_options)
         await plan.add("eval_data", wish.eval_data, wish.csv_options)
         for index, callback in enumerate(callbacks):
@@ -205,10 +205,11 @@ class _Part:
 class _DataPlan:
     """The data sets of one run: all are checked before the first is uploaded."""
 
-    def __init__(self, transport: Transport, folder: Path, show: bool | None) -> None:
+    def __init__(self, transport: Transport, folder: Path, show: bool | None, loss: str) -> None:
         self._transport = transport
         self._folder = folder
         self._show = show
+        self._loss = loss
         self._parts: list[_Part] = []
 
     async def add(self, field: str, source: DataSource | None, options: CSVOptions | None) -> None:
@@ -217,11 +218,11 @@ class _DataPlan:
             return
         info = await self._stored(source)
         if info is not None:
-            check_data_kind(field, info.kind)
+            check_data_kind(field, info.kind, self._loss)
             self._parts.append(_Part(field=field, name=info.name))
             return
         prepared = await asyncio.to_thread(data_module.prepare, source, options, directory=self._folder)
-        check_data_kind(field, prepared.kind)
+        check_data_kind(field, prepared.kind, self._loss)
         self._parts.append(_Part(field=field, prepared=prepared))
 
     async def add_callback(self, index: int, callback: Callback, options: CSVOptions | None) -> None:

@@ -24,6 +24,8 @@ class Checked:
     """Each path of the config that names a data set, and that name."""
     artifact_id: str | None
     """The artifact to go on from."""
+    loss: str
+    """What the data must be fit for."""
 
 
 def check(request: RunRequest, *, is_embedded: bool) -> Checked:
@@ -43,7 +45,12 @@ def check(request: RunRequest, *, is_embedded: bool) -> Checked:
     errors = [*config_errors(config), *_callback_errors(config)]
     if errors:
         raise refusal(errors)
-    return Checked(config=write(config), data=_data_names(config), artifact_id=config.model.artifact)
+    return Checked(
+        config=write(config),
+        data=_data_names(config),
+        artifact_id=config.model.artifact,
+        loss=config.hyper_parameters.loss,
+    )
 
 
 def _callback_errors(config: TrainingConfig) -> Iterator[FieldError]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,18 +20,20 @@ from sentence_transformers import (
 )
 from transformers import PrinterCallback, TrainerCallback
 
-from finetuner.api.catalog import RANKING_LOSS
 from finetuner.api.config import DataConfig, HyperParameters
 from finetuner.data import DataSet
 from finetuner.errors import FinetunerError
 from finetuner.job.worker.examples import Examples, make_examples
 from finetuner.job.worker.losses import make_loss
-from finetuner.job.worker.optimizers import make_optimizer
+from finetuner.job.worker.optimizers import make_optimizers
 from finetuner.job.worker.report import Report
-from finetuner.job.worker.samplers import ClassBatchSampler
+from finetuner.job.worker.samplers import ClassBatchSampler, classes_to_draw
+from finetuner.job.worker.schedulers import Schedule, make_schedule
 
 _LOG_LINES: Final = 20
 """How many lines about steps a run writes, about."""
+_BATCHES_A_READER: Final = 8
+"""Fewer of them are tokenized before another process has started."""
 _LOG_PAUSE_S: Final = 15.0
 """The longest time without one, where steps come."""
 
@@ -52,11 +56,14 @@ class Trained:
 
 
 class Trainer(SentenceTransformerTrainer):
-    """The library's trainer, with our batches, and a check of each loss."""
+    """The library's trainer, with our batches and schedule, and a check of each loss."""
 
-    def __init__(self, *, classes: list[int] | None, items_per_class: int, **options: Any) -> None:
+    def __init__(
+        self, *, classes: list[int] | None, items_per_class: int, config: HyperParameters, **options: Any
+    ) -> None:
         self.classes = classes
         self.items_per_class = items_per_class
+        self.config = config
         self.last_loss: float = math.nan
         super().__init__(**options)
 
@@ -65,6 +72,18 @@ class Trainer(SentenceTransformerTrainer):
         if self.classes is None:
             return super().get_batch_sampler(*args, **options)
         return ClassBatchSampler(*args, classes=self.classes, items_per_class=self.items_per_class, **options)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Schedule:
+        """Make the run's scheduler, once the number of steps is known."""
+        self.lr_scheduler = make_schedule(
+            optimizer or self.optimizer,
+            self.config.scheduler,
+            self.config.scheduler_options,
+            steps=num_training_steps,
+            epochs=self.config.epochs,
+            loss=lambda: self.last_loss,
+        )
+        return self.lr_scheduler
 
     def compute_loss(self, *args: Any, **options: Any) -> Any:
         """Give the loss of a batch.
@@ -142,7 +161,7 @@ def train(
         model: On the device to train on.
         data: The training data.
         config: Loss, optimizer, epochs and so on.
-        data_config: Sampler and items per class.
+        data_config: Sampler, items per class, and processes that read ahead.
         report: Where the progress is told.
         work_dir: A folder for the trainer's own files.
         after_step: Called after each optimizer step.
@@ -152,20 +171,24 @@ def train(
         LossNotFiniteError: The loss became infinite or no number.
     """
     examples = make_examples(data, config.loss, config.seed)
-    loss = make_loss(model, config.loss, config.loss_options, config.miner, config.miner_options)
-    by_class = data_config.sampler == "class" or (
-        data_config.sampler == "auto" and data.kind == "labelled" and config.loss != RANKING_LOSS
-    )
-    optimizer = make_optimizer(loss.parameters(), config.optimizer, config.optimizer_options, config.learning_rate)
+    loss = make_loss(
+        model,
+        config.loss,
+        config.loss_options,
+        config.miner,
+        config.miner_options,
+        classes=len(examples.classes),
+    ).to(model.device)
     steps = StepReport(report, config.batch_size, after_step)
     trainer = Trainer(
-        classes=[row[-1] for row in examples.ids] if by_class else None,
+        classes=classes_to_draw(data_config.sampler, examples, data.kind, config.loss),
         items_per_class=data_config.num_items_per_class,
+        config=config,
         model=model,
-        args=_arguments(model, config, work_dir),
+        args=_arguments(model, config, _readers(data_config.num_workers, len(examples), config.batch_size), work_dir),
         train_dataset=_dataset(examples),
         loss=loss,
-        optimizers=(optimizer, None),
+        optimizers=(make_optimizers(loss, config), None),
         callbacks=[steps],
     )
     trainer.remove_callback(PrinterCallback)
@@ -181,18 +204,27 @@ def train(
 
 
 def _dataset(examples: Examples) -> Dataset:
-    return Dataset.from_dict({**examples.columns, "label": examples.ids})
+    return Dataset.from_dict({**examples.columns, "label": examples.targets})
+
+
+def _readers(num_workers: int, examples: int, batch_size: int) -> int:
+    """Say how many processes tokenize ahead: one core is left for the model, and each reader has some batches."""
+    if (
+        multiprocessing.get_start_method() != "fork"
+    ):  # the tokenizer would be sent to each reader, and the model with it
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(0, min(num_workers, cores - 1, examples // (_BATCHES_A_READER * batch_size)))
 
 
 def _arguments(
-    model: SentenceTransformer, config: HyperParameters, work_dir: Path
+    model: SentenceTransformer, config: HyperParameters, readers: int, work_dir: Path
 ) -> SentenceTransformerTrainingArguments:
     return SentenceTransformerTrainingArguments(
         output_dir=str(work_dir),
         num_train_epochs=config.epochs,
         per_device_train_batch_size=config.batch_size,
         learning_rate=config.learning_rate,
-        lr_scheduler_type="constant",
         seed=config.seed,
         data_seed=config.seed,
         use_cpu=torch.device(model.device).type == "cpu",
@@ -201,4 +233,6 @@ def _arguments(
         report_to=[],
         disable_tqdm=True,
         dataloader_pin_memory=False,
+        dataloader_num_workers=readers,
+        dataloader_persistent_workers=readers > 0,
     )

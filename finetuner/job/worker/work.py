@@ -18,6 +18,7 @@ from finetuner.errors import InvalidInput
 from finetuner.job.worker.artifact import write_artifact
 from finetuner.job.worker.evaluation import Encoder, Evaluation, make_evaluation
 from finetuner.job.worker.failures import describe
+from finetuner.job.worker.layers import prepare_layers
 from finetuner.job.worker.report import Report
 from finetuner.job.worker.spec import Spec
 from finetuner.job.worker.training import AfterStep, train
@@ -56,6 +57,7 @@ def _work(run_dir: Path, report: Report) -> None:
         f"{config.hyper_parameters.learning_rate:g}, batch size {config.hyper_parameters.batch_size}"
     )
     _evaluate(model, evaluations, "before", report)
+    report.say(str(prepare_layers(model, config.model)))
     trained = train(
         model,
         train_data,

@@ -93,7 +93,7 @@ async def _data(conn: Connection, owner_id: int, checked: Checked) -> dict[str, 
             errors.append(FieldError(path=path, message=f"there is no data set {name!r}; upload it first.{near}"))
         else:
             row = await datasets.get(conn, owner_id, name)
-            errors += caught(path, check_data_kind, path, row.kind)
+            errors += caught(path, check_data_kind, path, row.kind, checked.loss)
     if checked.artifact_id is not None:
         artifact = await runs.artifact(conn, owner_id, checked.artifact_id)
         if artifact is None or artifact.status != RunStatus.FINISHED:
