@@ -2,12 +2,15 @@
 
 The file is UTF-8 JSON Lines: a header `{"format": "finetuner-data/1", "kind": ..., "columns": [...]}`, then one array
 of texts a row; a number, such as a margin, is the text of its shortest exact form. The same data gives the same bytes,
-and so the same sha256 and the same name.
+and so the same sha256 and the same name. The artifact of a synthesis run holds such a file, and is read like one.
+
+Past 400 lines, since what reads, checks and writes a row must agree on every rule about it.
 """
 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import errno
 import hashlib
@@ -17,6 +20,8 @@ import numbers
 import os
 import random
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, TextIO, TypeAlias
@@ -25,6 +30,7 @@ import attrs
 import orjson
 
 from finetuner.api.names import safe_name
+from finetuner.api.synthesis import DATA_FORMAT, JSONL, MANIFEST
 from finetuner.errors import InvalidData, InvalidInput, StorageFull
 
 FORMAT: Final = "finetuner-data/1"
@@ -45,9 +51,10 @@ _HEADER_WORDS: Final = frozenset(
 )
 _DELIMITERS: Final = ",\t;|"
 _SAMPLE_CHARS: Final = 64 * 1024
+_CHUNK_BYTES: Final = 1 << 20
 
 Source: TypeAlias = str | Path | TextIO | Sequence[Any]
-"""A CSV file, an open one, or a list of texts or of rows."""
+"""A CSV file, an open one, the zip that a synthesis run left, or a list of texts or of rows."""
 _Row: TypeAlias = tuple[int, list[str | float]]
 """Its number, for messages, and its cells; a number only where it was one in a list, or the file says so."""
 
@@ -116,6 +123,8 @@ class PreparedData:
     """One of `COLUMNS`."""
     columns: tuple[str, ...]
     rows: int
+    first_line: int = 1
+    """Where the first row stood in the file or list, counted from 1."""
     name: str
     """What the server calls it: the given file's name and the first 12 digits of the sha256."""
 
@@ -143,9 +152,9 @@ def prepare(
     """Read and check data, and write it as the file that is uploaded.
 
     Args:
-        source: The path of a CSV file, an open text file, or a list of texts, of `(text, text)`, of
-            `(text, text, text)`, of `(text, text, score)`, of `(query, positive, negative, margin)`, or, with
-            `is_labeled` or a number as label, of `(text, label)`.
+        source: The path of a CSV file or of a synthesis run's zip, an open text file, or a list of texts, of
+            `(text, text)`, of `(text, text, text)`, of `(text, text, score)`, of `(query, positive, negative, margin)`,
+            or, with `is_labeled` or a number as label, of `(text, label)`.
         options: How to read it.
         name: What to call it, instead of the file's name.
         directory: Where to write; by default a new folder among the system's temporary ones.
@@ -162,7 +171,8 @@ def prepare(
     options = options or CSVOptions()
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
-        return _write(_read_file(path, options), options, name or path.stem, path, directory)
+        rows = _read_zip(path) if zipfile.is_zipfile(path) else _read_file(path, options)
+        return _write(rows, options, name or path.stem, path, directory)
     if hasattr(source, "read"):
         given = getattr(source, "name", None)
         shown = Path(given) if isinstance(given, str) and not given.startswith("<") else None
@@ -177,13 +187,13 @@ def prepare(
 
 
 def read(path: str | Path) -> DataSet:
-    """Read a file that `prepare` wrote.
+    """Read a file that `prepare` wrote, or the zip that a synthesis run left.
 
     Raises:
         InvalidData: It is no such file, or is damaged.
     """
     path = Path(path)
-    with path.open("rb") as lines:
+    with _jsonl(path) as lines:
         try:
             header = orjson.loads(next(lines, b""))
             kind, columns = header["kind"], tuple(header["columns"])
@@ -204,6 +214,57 @@ def read(path: str | Path) -> DataSet:
                 _number(row[-1], len(columns), columns[-1], number, path)
             rows.append(tuple(row))
     return DataSet(kind=kind, columns=columns, rows=tuple(rows))
+
+
+def header_line(kind: str) -> bytes:
+    """Give the first line of a data set's file."""
+    return orjson.dumps({"format": FORMAT, "kind": kind, "columns": COLUMNS[kind]}) + b"\n"
+
+
+def row_line(row: Sequence[str | float]) -> bytes:
+    """Give the line of a row.
+
+    Raises:
+        TypeError: A text cannot be written as UTF-8.
+    """
+    return orjson.dumps(row) + b"\n"
+
+
+@contextlib.contextmanager
+def _jsonl(path: Path) -> Iterator[Iterator[bytes]]:
+    """Give the lines of a data set's file, which may lie in a zip."""
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            yield file
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check_zip(archive, path)
+            with archive.open(JSONL) as file:
+                yield file
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error) as error:
+        raise InvalidData(f"it is not a whole zip: {error}", path=path) from error
+
+
+def _check_zip(archive: zipfile.ZipFile, path: Path) -> None:
+    """Make sure that a zip is what a synthesis run left, its rows as they were written."""
+    if MANIFEST not in archive.namelist():
+        raise InvalidData(f"it is no zip of a synthesis run: {MANIFEST} is not in it", path=path)
+    try:
+        manifest: dict[str, Any] = orjson.loads(archive.read(MANIFEST))
+        found, sha256 = manifest["format"], manifest["files"].get(JSONL, {}).get("sha256")
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidData(f"its {MANIFEST} cannot be read", path=path) from error
+    if found != DATA_FORMAT:
+        message = "this zip holds no training data; its format is"
+        raise InvalidData(f"{message} {found!r}. A tuned model to go on from is given as model_artifact", path=path)
+    digest = hashlib.sha256()
+    if JSONL in archive.namelist():
+        with archive.open(JSONL) as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    if digest.hexdigest() != sha256:
+        raise InvalidData(f"it is damaged: the sha256 of {JSONL} is not the manifest's", path=path)
 
 
 def _write(
@@ -238,12 +299,19 @@ def _write(
             raise StorageFull(f"no room in {folder} for the prepared data: {error.strerror}") from error
         raise
     return PreparedData(
-        path=target, sha256=sha256, size_bytes=size, kind=kind, columns=COLUMNS[kind], rows=count - 1, name=name
+        path=target,
+        sha256=sha256,
+        size_bytes=size,
+        kind=kind,
+        columns=COLUMNS[kind],
+        rows=count - 1,
+        first_line=first[0],
+        name=name,
     )
 
 
 def _lines(kind: str, first: _Row, rest: Iterator[_Row], source: Path | None) -> Iterator[bytes]:
-    yield orjson.dumps({"format": FORMAT, "kind": kind, "columns": COLUMNS[kind]}) + b"\n"
+    yield header_line(kind)
     last = COLUMNS[kind][-1]
     for number, row in itertools.chain([first], rest):
         if last in NUMBER_COLUMNS:
@@ -252,7 +320,7 @@ def _lines(kind: str, first: _Row, rest: Iterator[_Row], source: Path | None) ->
             message = f"column {len(row)} is the number {row[-1]:g}, and a text in the rows before"
             raise _bad_row(message, number, source)
         try:
-            yield orjson.dumps(row) + b"\n"
+            yield row_line(row)
         except TypeError as error:
             raise _bad_row("a text in it cannot be written as UTF-8 (a lone surrogate)", number, source) from error
 
@@ -354,6 +422,11 @@ def _float(cell: numbers.Real) -> float:
 def _has_number_labels(source: Sequence[Any]) -> bool:
     first = source[0] if source else None
     return isinstance(first, tuple | list) and len(first) == 2 and isinstance(first[1], int)
+
+
+def _read_zip(path: Path) -> Iterator[_Row]:
+    for number, row in enumerate(read(path).rows, start=1):
+        yield number, list(row)
 
 
 def _read_file(path: Path, options: CSVOptions) -> Iterator[_Row]:

@@ -49,7 +49,14 @@ SCHEDULERS = {
     "reduce_lr_on_plateau": ReduceLROnPlateau.__init__,
 }
 """What makes a scheduler, where the library's own function takes anything."""
-CALLBACKS = {"EvaluationCallback"}
+CALLBACKS = {
+    "BestModelCheckpoint",
+    "EarlyStopping",
+    "EvaluationCallback",
+    "TrainingCheckpoint",
+    "WandBLogger",
+    "WiSEFTCallback",
+}
 """Those that the job carries out."""
 
 NOT_OFFERED: dict[str, dict[str, str]] = {

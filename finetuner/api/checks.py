@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from finetuner.api import catalog
+from finetuner.api.callbacks import monitor_errors, together_errors
 from finetuner.api.config import HyperParameters, ModelConfig, RunRequest, TrainingConfig
 from finetuner.api.models import resolve
 from finetuner.api.names import check_name, is_id
-from finetuner.api.types import Task
 from finetuner.errors import FieldError, InvalidInput, ModelNotSupported
 
 _CHOICES: Final[tuple[tuple[catalog.Kind, str], ...]] = (
@@ -41,7 +41,7 @@ _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _STEERING: Final = re.compile(
     r"(LD|DYLD|GIT|XDG|CUDA|NVIDIA|CUDNN|CUBLAS|NCCL|OMP|GOMP|KMP|MKL|OPENBLAS|SSL|OPENSSL|CURL|REQUESTS|LC|MALLOC"
     r"|GLIBC|TORCH|PYTORCH|TORCHINDUCTOR|TRITON|TRANSFORMERS|SENTENCE_TRANSFORMERS|NUMBA|HUGGINGFACE_HUB)_\w*"
-    r"|(PYTHON|BASH)\w*|HF_(?!TOKEN\Z)\w*|PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|TEMP|TMP|ENV|IFS|PS4|CDPATH|LANG\w*"
+    r"|(PYTHON|BASH)\w*|HF_(?!TOKEN\Z)\w*|_?WANDB_(?!(API_KEY|BASE_URL|MODE|PROJECT|ENTITY|TAGS|NOTES)\Z)\w*|PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|TEMP|TMP|ENV|IFS|PS4|CDPATH|LANG\w*"
     r"|GCONV_PATH|HOSTALIASES|LOCALDOMAIN|RES_OPTIONS|LOCPATH|NLSPATH|VIRTUAL_ENV|\w*_PROXY|CC|CXX|CFLAGS|LDFLAGS"
 )
 """Names by which a user of a shared server could have its interpreter, linker or libraries load something else."""
@@ -75,26 +75,27 @@ def caught(path: str, function: Callable[..., object], *args: object) -> Iterato
 
 
 def config_errors(config: TrainingConfig) -> Iterator[FieldError]:
-    """Give each field of a config that the worker could not carry out, with its path; callbacks aside."""
+    """Give each field of a config that the worker could not carry out, with its path; callbacks' options aside."""
     yield from _model_errors(config.model)
+    yield from together_errors(config)
+    yield from monitor_errors(config)
     hyper = config.hyper_parameters
     for kind, field in _CHOICES:
         yield from _choice_errors(kind, field, getattr(hyper, field), getattr(hyper, f"{field}_options"))
     yield from _loss_errors(hyper)
     yield from _scheduler_errors(hyper.scheduler, hyper.scheduler_options)
-    for path, value in _not_offered(config).items():
-        if value:
-            name = path.rpartition(".")[2]
-            yield FieldError(path=f"$.config.{path}", message=f"{name} is not offered by this version; leave it out")
+    if config.model.to_onnx:
+        yield FieldError(path="$.config.model.to_onnx", message="is not offered by this version; leave it out")
 
 
-def check_data_kind(field: str, kind: str, loss: str) -> None:
+def check_data_kind(field: str, kind: str, loss: str = "") -> None:
     """Refuse a kind of data set that a field cannot have.
 
     Args:
-        field: What names the data set, such as `train_data`, or the path of a callback's `query_data`.
-        kind: As `finetuner.data` has it.
-        loss: What is trained with it.
+        field: What names the data set: `train_data`, a synthesis run's `query_data` or `corpus_data`, or the path of
+            a callback's, such as `callbacks[0].query_data`.
+        kind: `pairs`, `triplets`, `labelled`, `texts`, ...
+        loss: What is trained with it, in a training run.
 
     Raises:
         InvalidInput: The worker could do nothing with it.
@@ -102,8 +103,10 @@ def check_data_kind(field: str, kind: str, loss: str) -> None:
     name = field.rpartition(".")[2]
     if name in {"train_data", "eval_data"}:
         check_training_kind(kind, loss)
-    else:
+    elif "callbacks[" in field:
         check_evaluation_kind(name, kind)
+    else:
+        check_synthesis_kind(name, kind)
 
 
 def check_training_kind(kind: str, loss: str) -> None:
@@ -125,6 +128,16 @@ def _either(kinds: Sequence[str]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
+def check_eval_kind(kind: str, train_kind: str) -> None:
+    """Refuse validation data that is of another kind than the training data: no loss compares the two.
+
+    Raises:
+        InvalidInput: It is.
+    """
+    if kind != train_kind:
+        raise InvalidInput(f"eval_data is {kind}, and train_data is {train_kind}: the two must be of the same kind")
+
+
 def check_evaluation_kind(field: str, kind: str) -> None:
     """Refuse a kind of data set that an EvaluationCallback cannot use.
 
@@ -135,6 +148,20 @@ def check_evaluation_kind(field: str, kind: str) -> None:
         raise InvalidInput(f"{field} must have two columns, a text and its label; it is {kind}")
 
 
+def check_synthesis_kind(field: str, kind: str) -> None:
+    """Refuse a kind of data set that nothing can be synthesized from.
+
+    Raises:
+        InvalidInput: The queries are neither texts nor pairs, or the corpus is no texts.
+    """
+    if field == "query_data" and kind not in {"texts", "pairs"}:
+        raise InvalidInput(
+            f"query_data must have one column, queries, or two, each query with a text that answers it; it is {kind}"
+        )
+    if field == "corpus_data" and kind != "texts":
+        raise InvalidInput(f"corpus_data must have one column, the texts to search; it is {kind}")
+
+
 def request_errors(request: RunRequest, *, is_embedded: bool) -> Iterator[FieldError]:
     """Give each field of a submission, its config aside, that a server would refuse.
 
@@ -142,8 +169,6 @@ def request_errors(request: RunRequest, *, is_embedded: bool) -> Iterator[FieldE
         request: The submission.
         is_embedded: The server is its caller's own: it takes a runtime, and any variable.
     """
-    if request.task is not Task.TRAINING:
-        yield FieldError(path="$.task", message=f"{request.task.value!r} is not offered by this server; 'training' is")
     if request.name is not None:
         yield from caught("$.name", check_name, request.name)
     if request.runtime is not None and not is_embedded:
@@ -254,11 +279,3 @@ def _scheduler_errors(name: str | None, options: Mapping[str, Any]) -> Iterator[
             yield FieldError(path=f"{path}.{other}", message=f"says the same as {one}; give one of them")
     if name in _WITH_FLOOR and options.get("min_lr") is None and options.get("min_lr_rate") is None:
         yield FieldError(path=path, message=f"the scheduler {name!r} needs the option 'min_lr' or 'min_lr_rate'")
-
-
-def _not_offered(config: TrainingConfig) -> dict[str, object]:
-    """Fields of the old client that no worker of this version carries out: refused, never passed over in silence."""
-    return {
-        "data.eval_data": config.data.eval_data,
-        "data.val_split": config.data.val_split,
-    }

@@ -10,6 +10,7 @@ from finetuner.aio.experiment import AsyncExperiment
 from finetuner.api.types import ExperimentInfo
 from finetuner.callback import Callback, DataSource
 from finetuner.data import CSVOptions
+from finetuner.model import SynthesisModels
 from finetuner.portal import portal
 from finetuner.sync.listing import RunIterator
 from finetuner.sync.run import Run
@@ -99,7 +100,7 @@ class Experiment:
     def create_training_run(
         self,
         model: str,
-        train_data: DataSource,
+        train_data: DataSource | Run,
         run_name: str | None = None,
         eval_data: DataSource | None = None,
         csv_options: CSVOptions | None = None,
@@ -142,15 +143,18 @@ class Experiment:
             model: A short name of `list_models()`, a hub's `org/name`, or a folder on the server's machine.
             train_data: A CSV file, an open text file, a list of texts or rows, or the name of a data set that the
                 server has. Two columns are pairs, or with `CSVOptions(is_labeled=True)` a text and its class; three
-                are anchor, positive, negative.
+                are anchor, positive, negative. Or what `synthesize` made: that run, its `artifact_id`, or the zip
+                that it saved.
             run_name: Its name; None: a memorable one is made up.
-            eval_data: Not offered yet: refused. Data for the validation loss.
+            eval_data: Data of the same kind for the validation loss, `val_loss`, measured at the end of each epoch.
             csv_options: How to read CSV files.
-            val_split: Not offered yet: refused. Share of the training data to hold out, 0 to 1.
+            val_split: Share of the training data to hold out for the validation loss, from 0 to below 1, drawn by the
+                seed; left aside where eval_data is given.
             model_artifact: Id of the artifact of an earlier run to go on from, instead of the model's own weights.
             description: For people.
             model_options: Options of the model; `list_model_options()` names them.
-            loss: A loss of pytorch-metric-learning by its name, or `MultipleNegativesRankingLoss`.
+            loss: A loss of pytorch-metric-learning by its name, or `MultipleNegativesRankingLoss`, `MarginMSELoss` or
+                `CosineSimilarityLoss` of sentence-transformers.
             miner: A miner of pytorch-metric-learning by its name.
             miner_options: Its options.
             optimizer: An optimizer of torch by its name.
@@ -159,18 +163,20 @@ class Experiment:
             epochs: Times that the training data is gone through.
             batch_size: Examples of a step; None: the server's default.
             callbacks: Of `finetuner.callback`, such as an `EvaluationCallback`.
-            scheduler: Not offered yet: refused. How the learning rate changes.
-            scheduler_options: Not offered yet: refused.
-            freeze: Not offered yet: refused. Train the added layer alone.
-            output_dim: Not offered yet: refused. Length of the embeddings; None keeps the model's.
+            scheduler: A scheduler of transformers by its name, which changes the learning rate; None keeps it.
+            scheduler_options: Its options, such as `{"num_warmup_steps": 100, "scheduler_step": "batch"}`.
+            freeze: Train a linear layer at the model's end alone: the one that output_dim adds, the model's own, or
+                else an added one that at first changes nothing.
+            output_dim: Length of the embeddings: adds a linear layer that projects to it; None keeps the model's.
             device: `cuda`, or `cpu`; the embedded server uses the CPU where there is no GPU.
-            num_workers: Kept in the config for old callers; data is small enough to be loaded in one process.
+            num_workers: Processes that tokenize ahead, at most; fewer where there are fewer cores, or little data.
             to_onnx: Not offered yet: refused. Also export the model to ONNX.
             public: Let every user of the server read the artifact.
             num_items_per_class: Examples of each class in a batch, where batches are made by class.
             sampler: `class`, `random`, or `auto`: what the loss needs.
-            loss_optimizer: Not offered yet: refused. The loss's own weights share the optimizer.
-            loss_optimizer_options: Not offered yet: refused.
+            loss_optimizer: An optimizer of torch for the weights of a loss that has its own, such as `ArcFaceLoss`;
+                None: they share the model's.
+            loss_optimizer_options: Its options; `lr` may be among them.
             loss_options: Options of the loss, such as `{"margin": 0.3}`.
             seed: Of every random choice: the same seed and data give the same model on the same machine.
             tags: Words to find the run by: `list_runs(tag=...)`.
@@ -190,7 +196,7 @@ class Experiment:
             portal.call(
                 self._async.create_training_run,
                 model,
-                train_data,
+                train_data._async if isinstance(train_data, Run) else train_data,
                 run_name,
                 eval_data,
                 csv_options,
@@ -221,6 +227,72 @@ class Experiment:
                 loss_optimizer_options,
                 loss_options=loss_options,
                 seed=seed,
+                tags=tags,
+                secrets=secrets,
+                idempotency_key=idempotency_key,
+                progress=progress,
+            )
+        )
+
+    def create_synthesis_run(
+        self,
+        query_data: DataSource,
+        corpus_data: DataSource,
+        models: SynthesisModels,
+        num_relations: int = 10,
+        run_name: str | None = None,
+        csv_options: CSVOptions | None = None,
+        description: str | None = None,
+        device: str = "cuda",
+        num_workers: int = 4,
+        public: bool = False,
+        *,
+        tags: Sequence[str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        progress: bool | None = None,
+    ) -> Run:
+        """Submit a synthesis run of this experiment; `Client.synthesize` says more.
+
+        Args:
+            query_data: A CSV file, an open text file, a list of texts or rows, or the name of a data set that the
+                server has: one column of queries; or two, each query with a text that answers it.
+            corpus_data: The same, with one column: the texts to search.
+            models: Which ones: `SynthesisModels(relation_miner, cross_encoder)`, or `synthesis_model_en` and
+                `synthesis_model_multi` of `finetuner.model`.
+            num_relations: Rows that each relation miner contributes for a query, at most.
+            run_name: Its name; None: a memorable one is made up.
+            csv_options: How to read CSV files; `size` and `sampling_rate` hold for the queries alone.
+            description: For people.
+            device: `cuda`, or `cpu`; the embedded server uses the CPU where there is no GPU.
+            num_workers: Kept in the config for old callers; texts are encoded in the job's process.
+            public: Let every user of the server read the artifact.
+            tags: Words to find the run by: `list_runs(tag=...)`.
+            secrets: Environment variables for the job; never shown, logged or read back.
+            idempotency_key: The key of an interrupted call: gives that call's run if there is one, never a second.
+            progress: Show a bar while data is uploaded; None shows it on a terminal.
+
+        Raises:
+            InvalidInput: An argument was refused; nothing was created.
+            Conflict: The name is taken.
+            ServerUnavailable: The server did not answer in time; `.idempotency_key` is what to call again with.
+
+        Example:
+            made = experiment.create_synthesis_run("queries.csv", "corpus.csv", synthesis_model_en)
+        """
+        return Run(
+            portal.call(
+                self._async.create_synthesis_run,
+                query_data,
+                corpus_data,
+                models,
+                num_relations,
+                run_name,
+                csv_options,
+                description,
+                device,
+                num_workers,
+                public,
                 tags=tags,
                 secrets=secrets,
                 idempotency_key=idempotency_key,

@@ -38,15 +38,28 @@ class Examples:
         """What a loss is given beside the texts: one thing a row."""
         return self.ids if self.numbers is None else self.numbers
 
+    def within(self, classes: int) -> Examples:
+        """Give the rows whose classes all have a number below that.
 
-def make_examples(data: DataSet, loss: str, seed: int, classes: Mapping[str, int] | None = None) -> Examples:
+        Raises:
+            InvalidInput: There are none.
+        """
+        kept = [index for index, row in enumerate(self.ids) if max(row) < classes]
+        if not kept:
+            raise InvalidInput("it has none of the classes of the training data, which the loss tells apart")
+        columns = {name: [texts[index] for index in kept] for name, texts in self.columns.items()}
+        return attrs.evolve(self, columns=columns, ids=[self.ids[index] for index in kept])
+
+
+def make_examples(data: DataSet, loss: str, seed: int, ids: dict[str, int] | None = None) -> Examples:
     """Give the examples that a loss trains on.
 
     Args:
         data: The training data.
         loss: Name of the loss.
         seed: Decides which items of a class are paired, where a ranking loss gets labelled items.
-        classes: Classes that have a number already, where more data is made for the same loss.
+        ids: The ids of texts and labels that are known, to which new ones are added: training and validation data of
+            one run share them.
 
     Raises:
         InvalidInput: The loss cannot be trained on such data.
@@ -54,12 +67,12 @@ def make_examples(data: DataSet, loss: str, seed: int, classes: Mapping[str, int
     check_training_kind(data.kind, loss)
     if data.columns[-1] in NUMBER_COLUMNS:
         return _with_numbers(data)
+    known = {} if ids is None else ids
     if data.kind == "labelled" and loss in {RANKING_LOSS, PAIR_LOSS}:
-        return _paired_by_label(data, seed)
+        return _paired_by_label(data, seed, known)
     if loss == RANKING_LOSS:
-        return _with_text_ids(data)
-    ids = dict(classes or {})
-    return _labelled(data, ids) if data.kind == "labelled" else _with_classes(data, ids)
+        return _with_text_ids(data, known)
+    return _labelled(data, known) if data.kind == "labelled" else _with_classes(data, known)
 
 
 def _with_numbers(data: DataSet) -> Examples:
@@ -67,8 +80,7 @@ def _with_numbers(data: DataSet) -> Examples:
     return Examples(columns=texts, numbers=[float(number) for number in data.column(len(texts))])
 
 
-def _with_text_ids(data: DataSet) -> Examples:
-    ids: dict[str, int] = {}
+def _with_text_ids(data: DataSet, ids: dict[str, int]) -> Examples:
     return Examples(
         columns={name: data.column(index) for index, name in enumerate(data.columns)},
         ids=[[ids.setdefault(text, len(ids)) for text in row] for row in data.rows],
@@ -97,7 +109,7 @@ def _labelled(data: DataSet, ids: dict[str, int]) -> Examples:
     return Examples(columns={"text": data.column(0)}, ids=rows, classes=ids)
 
 
-def _paired_by_label(data: DataSet, seed: int) -> Examples:
+def _paired_by_label(data: DataSet, seed: int, known: dict[str, int]) -> Examples:
     """Pair each text with another one of its label; the label's id keeps others of it from being negatives."""
     texts = data.column(0)
     members: dict[str, list[int]] = defaultdict(list)
@@ -105,7 +117,8 @@ def _paired_by_label(data: DataSet, seed: int) -> Examples:
         members[label].append(index)
     draw = random.Random(seed)  # noqa: S311 - reproducible, not secret
     anchors, positives, ids = [], [], []
-    for number, indices in enumerate(members.values()):
+    for label, indices in members.items():
+        number = known.setdefault(label, len(known))
         draw.shuffle(indices)
         for position, index in enumerate(indices if len(indices) > 1 else []):
             anchors.append(texts[index])

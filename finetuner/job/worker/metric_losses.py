@@ -69,9 +69,10 @@ class ForgetfulLoss(MetricLoss):
         loss.hist_ = torch.zeros(loss.num_bins + 2)  # the library's own lacks the place of the worst triplets
 
     def value(self, embeddings: Tensor, classes: Tensor) -> Tensor:
-        """Give the loss of a batch, and keep the histogram's numbers alone."""
+        """Give the loss of a batch, and keep the histogram's numbers alone; those of training alone too."""
+        before = self.loss.hist_
         value = super().value(embeddings, classes)
-        self.loss.hist_ = self.loss.hist_.detach()
+        self.loss.hist_ = self.loss.hist_.detach() if self.training else before
         return value
 
 

@@ -6,9 +6,9 @@ import math
 import multiprocessing
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import attrs
 import torch
@@ -20,15 +20,18 @@ from sentence_transformers import (
 )
 from transformers import PrinterCallback, TrainerCallback
 
+from finetuner.api import catalog
 from finetuner.api.config import DataConfig, HyperParameters
 from finetuner.data import DataSet
-from finetuner.errors import FinetunerError
+from finetuner.errors import FinetunerError, InvalidInput
 from finetuner.job.worker.examples import Examples, make_examples
+from finetuner.job.worker.hooks import Acting, HookRunner, Training
 from finetuner.job.worker.losses import make_loss
 from finetuner.job.worker.optimizers import make_optimizers
 from finetuner.job.worker.report import Report
 from finetuner.job.worker.samplers import ClassBatchSampler, classes_to_draw
 from finetuner.job.worker.schedulers import Schedule, make_schedule
+from finetuner.job.worker.validation import Validator, shuffled_batches
 
 _LOG_LINES: Final = 20
 """How many lines about steps a run writes, about."""
@@ -37,12 +40,11 @@ _BATCHES_A_READER: Final = 8
 _LOG_PAUSE_S: Final = 15.0
 """The longest time without one, where steps come."""
 
-AfterStep = Callable[[int], None]
-"""Called after each step with its number."""
-
 
 class LossNotFiniteError(FinetunerError):
     """The loss became infinite or is no number."""
+
+    hint: ClassVar[str] = "use a smaller learning_rate, or another loss; look for odd texts in the training data"
 
 
 @attrs.frozen(kw_only=True)
@@ -104,11 +106,10 @@ class Trainer(SentenceTransformerTrainer):
 class StepReport(TrainerCallback):
     """Tell the progress after each step."""
 
-    def __init__(self, report: Report, batch_size: int, after_step: AfterStep | None) -> None:
+    def __init__(self, report: Report, batch_size: int) -> None:
         self.trainer: Trainer | None = None
         self._report = report
         self._batch_size = batch_size
-        self._after_step = after_step
         self._started_at = self._logged_at = time.monotonic()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - the library's signature
@@ -141,58 +142,62 @@ class StepReport(TrainerCallback):
                 f"step {step}/{steps} · epoch {float(state.epoch or 0):.2f}/{state.num_train_epochs} · "
                 f"loss {loss:.4f} · {examples_per_s:.1f} examples/s · {left_s:.0f} s left"
             )
-        if self._after_step is not None:
-            self._after_step(step)
 
 
 def train(
-    model: SentenceTransformer,
+    training: Training,
     data: DataSet,
     config: HyperParameters,
     data_config: DataConfig,
     *,
-    report: Report,
-    work_dir: Path,
-    after_step: AfterStep | None = None,
+    hooks: Iterable[Acting] = (),
+    validation: DataSet | None = None,
 ) -> Trained:
     """Train a model in place.
 
     Args:
-        model: On the device to train on.
+        training: The model, on the device to train on, and where progress is told.
         data: The training data.
         config: Loss, optimizer, epochs and so on.
         data_config: Sampler, items per class, and processes that read ahead.
-        report: Where the progress is told.
-        work_dir: A folder for the trainer's own files.
-        after_step: Called after each optimizer step.
+        hooks: What acts between the steps, in this order.
+        validation: What `val_loss` is measured on at the end of each epoch, before the hooks act.
 
     Raises:
         InvalidInput: Loss, miner, optimizer and data do not go together.
         LossNotFiniteError: The loss became infinite or no number.
     """
-    examples = make_examples(data, config.loss, config.seed)
-    loss = make_loss(
-        model,
-        config.loss,
-        config.loss_options,
-        config.miner,
-        config.miner_options,
-        classes=len(examples.classes),
-    ).to(model.device)
-    steps = StepReport(report, config.batch_size, after_step)
+    model = training.model
+    ids: dict[str, int] = {}
+    examples = make_examples(data, config.loss, config.seed, ids)
+    classes = len(examples.classes)
+    loss = make_loss(model, config.loss, config.loss_options, config.miner, config.miner_options, classes=classes).to(
+        model.device
+    )
+    validator = None
+    if validation is not None:
+        held_out = _validation_examples(validation, config, ids, classes, training.report)
+        drawn = classes_to_draw(data_config.sampler, held_out, validation.kind, config.loss)
+        batches = _batches(held_out, drawn, config, data_config.num_items_per_class)
+        validator = Validator(_dataset(held_out), batches, config.seed)
+    readers = _readers(data_config.num_workers, len(examples), config.batch_size)
+    steps = StepReport(training.report, config.batch_size)
+    runner = HookRunner(training, [*([] if validator is None else [validator]), *hooks])
     trainer = Trainer(
         classes=classes_to_draw(data_config.sampler, examples, data.kind, config.loss),
         items_per_class=data_config.num_items_per_class,
         config=config,
         model=model,
-        args=_arguments(model, config, _readers(data_config.num_workers, len(examples), config.batch_size), work_dir),
+        args=_arguments(model, config, readers, training.run_dir / "trainer"),
         train_dataset=_dataset(examples),
         loss=loss,
         optimizers=(make_optimizers(loss, config), None),
-        callbacks=[steps],
+        callbacks=[steps, runner],
     )
     trainer.remove_callback(PrinterCallback)
-    steps.trainer = trainer
+    steps.trainer = runner.trainer = trainer
+    if validator is not None:
+        validator.trainer = trainer
     started_at = time.monotonic()
     trainer.train()
     return Trained(
@@ -203,16 +208,48 @@ def train(
     )
 
 
+def _validation_examples(
+    data: DataSet, config: HyperParameters, ids: dict[str, int], classes: int, report: Report
+) -> Examples:
+    """Give what the validation loss is measured on; a loss with a weight for each class knows those alone."""
+    try:
+        examples = make_examples(data, config.loss, config.seed, ids)
+        if "num_classes" not in catalog.find("loss", config.loss).given:
+            return examples
+        known = examples.within(classes)
+    except InvalidInput as error:
+        raise InvalidInput(f"the validation data (eval_data, or what val_split held out): {error}") from error
+    if len(known) < len(examples):
+        left_out = len(examples) - len(known)
+        report.say(f"validation data: {left_out} rows are left out, whose class the training data has not")
+    return known
+
+
+def _batches(
+    examples: Examples, classes: list[int] | None, config: HyperParameters, items_per_class: int
+) -> list[list[int]]:
+    """Give the positions of rows that come together, in batches of the same make as those of training."""
+    if classes is None:
+        return shuffled_batches(len(examples), config.batch_size, config.seed)
+    sampler = ClassBatchSampler(
+        range(len(examples)),
+        classes=classes,
+        items_per_class=items_per_class,
+        batch_size=config.batch_size,
+        drop_last=False,
+        seed=config.seed,
+    )
+    return list(sampler)
+
+
 def _dataset(examples: Examples) -> Dataset:
     return Dataset.from_dict({**examples.columns, "label": examples.targets})
 
 
 def _readers(num_workers: int, examples: int, batch_size: int) -> int:
     """Say how many processes tokenize ahead: one core is left for the model, and each reader has some batches."""
-    if (
-        multiprocessing.get_start_method() != "fork"
-    ):  # the tokenizer would be sent to each reader, and the model with it
-        return 0
+    if multiprocessing.get_start_method() != "fork":
+        return 0  # the tokenizer would be sent to each reader, and the model with it
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(0, min(num_workers, cores - 1, examples // (_BATCHES_A_READER * batch_size)))
 
