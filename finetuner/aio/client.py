@@ -35,6 +35,7 @@ from finetuner.callback import CALLBACKS, Callback, DataSource
 from finetuner.data import CSVOptions
 from finetuner.errors import InvalidInput, NotLoggedIn
 from finetuner.model import EmbeddingModel, SynthesisModels, load_model
+from finetuner.onnx_model import OnnxBackend
 
 DEFAULT_PAGE_SIZE = 50
 
@@ -232,7 +233,7 @@ class AsyncClient:
             output_dim: Length of the embeddings: adds a linear layer that projects to it; None keeps the model's.
             device: `cuda`, or `cpu`; the embedded server uses the CPU where there is no GPU.
             num_workers: Processes that tokenize ahead, at most; fewer where there are fewer cores, or little data.
-            to_onnx: Not offered yet: refused. Also export the model to ONNX.
+            to_onnx: Put the model in ONNX into the artifact too, for `get_model(is_onnx=True)`.
             csv_options: How to read CSV files.
             public: Let every user of the server read the artifact.
             num_items_per_class: Examples of each class in a batch, where batches are made by class.
@@ -678,7 +679,7 @@ class AsyncClient:
             select_model: For text-to-image models alone.
             device: `cpu`, `cuda`, ...; None: the best there is.
             logging_level: Taken for callers of the old client.
-            is_onnx: Whether the artifact is a model in ONNX.
+            is_onnx: Load the model in ONNX that a run with `to_onnx=True` left: onnxruntime is needed, torch is not.
 
         Raises:
             RunInProgress: The run has not ended yet.
@@ -691,9 +692,9 @@ class AsyncClient:
             vectors = await client.encode(tuned, ["a text"])
         """
         del token, logging_level
-        _refuse_other_models(select_model, is_onnx=is_onnx)
+        _refuse_select_model(select_model)
         path = await self._artifact_file(artifact)
-        return await asyncio.to_thread(_load, path, device, batch_size)
+        return await asyncio.to_thread(load_model, path, device, batch_size, is_onnx=is_onnx)
 
     async def _artifact_file(self, artifact: str | Path | AsyncRun) -> Path:
         if isinstance(artifact, AsyncRun):
@@ -727,7 +728,7 @@ class AsyncClient:
             batch_size: Texts to encode at a time.
             select_model: For text-to-image models alone.
             device: `cpu`, `cuda`, ...; None: the best there is.
-            is_onnx: Taken for callers of the old client; only False is possible.
+            is_onnx: Only False is possible: a run's artifact alone has a model in ONNX.
 
         Raises:
             InvalidInput: There is no such model; near names are given.
@@ -736,7 +737,9 @@ class AsyncClient:
         Example:
             plain = await client.build_model("all-minilm-l6-v2")
         """
-        _refuse_other_models(select_model, is_onnx=is_onnx)
+        _refuse_select_model(select_model)
+        if is_onnx:
+            raise InvalidInput("is_onnx=True: only a run's artifact has a model in ONNX, where it had to_onnx=True")
         options = dict(model_options or {})
         length = options.pop("max_seq_length", None)
         if options:
@@ -816,15 +819,13 @@ def _page(page: int | None, size: int | None) -> dict[str, int]:
     return {"page": page, "size": size}
 
 
-def _refuse_other_models(select_model: str | None, *, is_onnx: bool) -> None:
+def _refuse_select_model(select_model: str | None) -> None:
     if select_model is not None:
         raise InvalidInput("select_model chooses a half of a text-to-image model; those are not offered")
-    if is_onnx:
-        raise InvalidInput("is_onnx=True: models in ONNX are not offered")
 
 
 def _load(source: str | Path, device: str | None, batch_size: int, max_seq_length: int | None = None) -> EmbeddingModel:
     loaded = load_model(source, device, batch_size)
-    if max_seq_length is not None:
+    if max_seq_length is not None and not isinstance(loaded.backend, OnnxBackend):
         loaded.backend.max_seq_length = max_seq_length
     return loaded

@@ -171,7 +171,7 @@ class AsyncExperiment:
             output_dim: Length of the embeddings: adds a linear layer that projects to it; None keeps the model's.
             device: `cuda`, or `cpu`; the embedded server uses the CPU where there is no GPU.
             num_workers: Processes that tokenize ahead, at most; fewer where there are fewer cores, or little data.
-            to_onnx: Not offered yet: refused. Also export the model to ONNX.
+            to_onnx: Put the model in ONNX into the artifact too, for `get_model(is_onnx=True)`.
             public: Let every user of the server read the artifact.
             num_items_per_class: Examples of each class in a batch, where batches are made by class.
             sampler: `class`, `random`, or `auto`: what the loss needs.

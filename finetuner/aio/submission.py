@@ -114,7 +114,8 @@ async def submit(transport: Transport, wish: Submission) -> dict[str, Any]:
     _refuse(request_errors(asked_for, is_embedded=transport.endpoint.is_embedded))
     if transport.endpoint.is_embedded:
         logs_to_wandb = any(isinstance(callback, WandBLogger) for callback in callbacks)
-        local.check_job_packages(with_wandb=logs_to_wandb)
+        exports = bool(wish.config["model"].get("to_onnx")) if wish.task is Task.TRAINING else False
+        local.check_job_packages(with_wandb=logs_to_wandb, with_onnx=exports)
         wish = attrs.evolve(wish, secrets=_own_secrets(wish)) if logs_to_wandb else wish
     if wish.run_name is not None and wish.idempotency_key is None:
         await _check_free(transport, experiment, wish.run_name)

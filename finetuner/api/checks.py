@@ -84,8 +84,6 @@ def config_errors(config: TrainingConfig) -> Iterator[FieldError]:
         yield from _choice_errors(kind, field, getattr(hyper, field), getattr(hyper, f"{field}_options"))
     yield from _loss_errors(hyper)
     yield from _scheduler_errors(hyper.scheduler, hyper.scheduler_options)
-    if config.model.to_onnx:
-        yield FieldError(path="$.config.model.to_onnx", message="is not offered by this version; leave it out")
 
 
 def check_data_kind(field: str, kind: str, loss: str = "") -> None:

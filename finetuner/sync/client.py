@@ -178,7 +178,7 @@ class Client:
             output_dim: Length of the embeddings: adds a linear layer that projects to it; None keeps the model's.
             device: `cuda`, or `cpu`; the embedded server uses the CPU where there is no GPU.
             num_workers: Processes that tokenize ahead, at most; fewer where there are fewer cores, or little data.
-            to_onnx: Not offered yet: refused. Also export the model to ONNX.
+            to_onnx: Put the model in ONNX into the artifact too, for `get_model(is_onnx=True)`.
             csv_options: How to read CSV files.
             public: Let every user of the server read the artifact.
             num_items_per_class: Examples of each class in a batch, where batches are made by class.
@@ -573,7 +573,7 @@ class Client:
             select_model: For text-to-image models alone.
             device: `cpu`, `cuda`, ...; None: the best there is.
             logging_level: Taken for callers of the old client.
-            is_onnx: Whether the artifact is a model in ONNX.
+            is_onnx: Load the model in ONNX that a run with `to_onnx=True` left: onnxruntime is needed, torch is not.
 
         Raises:
             RunInProgress: The run has not ended yet.
@@ -613,7 +613,7 @@ class Client:
             batch_size: Texts to encode at a time.
             select_model: For text-to-image models alone.
             device: `cpu`, `cuda`, ...; None: the best there is.
-            is_onnx: Taken for callers of the old client; only False is possible.
+            is_onnx: Only False is possible: a run's artifact alone has a model in ONNX.
 
         Raises:
             InvalidInput: There is no such model; near names are given.

@@ -31,12 +31,12 @@ class Training:
         self.model = model
         self.report = report
         self.run_dir = run_dir
-        self.epoch = 0.0
+        self.epoch: float = 0.0
         """Epochs that are done; whole at the end of one."""
         self.epochs = epochs
         self.step = 0
         self.steps = 0
-        self.loss = math.nan
+        self.loss: float = math.nan
         """Of the last step."""
         self.fresh: dict[str, float] = {}
         """What was recorded at this step."""

@@ -20,7 +20,7 @@ from finetuner.api import catalog
 from finetuner.api.catalog import RANKING_LOSS, Entry
 from finetuner.errors import InvalidInput
 from finetuner.job.worker.forward import embed
-from finetuner.job.worker.metric_losses import CLAMPED, WRAPPERS, ClampedCosine, MetricLoss
+from finetuner.job.worker.metric_losses import CLAMPED, WRAPPERS, MetricLoss, clamped_cosine
 
 
 class MaskedRankingLoss(MultipleNegativesRankingLoss):
@@ -156,7 +156,7 @@ def _given(entry: Entry, options: Mapping[str, Any], classes: int, dim: int) -> 
     known = {"num_classes": classes, "embedding_size": dim, "descriptors_dim": dim, "l": dim}
     given: dict[str, Any] = {name: known[name] for name in entry.given}
     if entry.name in CLAMPED:
-        given["distance"] = ClampedCosine()
+        given["distance"] = clamped_cosine()
     if entry.given and classes < 2:
         raise InvalidInput(f"{entry.name} tells classes apart; the data has {classes}, and needs 2 at least")
     groups = options.get("K")

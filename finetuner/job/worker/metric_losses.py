@@ -95,7 +95,7 @@ class TwoViewLoss(MetricLoss):
         return value
 
 
-class ClampedCosine(CosineSimilarity):
+class _ClampedCosine(CosineSimilarity):
     """Cosines that stay within -1 and 1 where rounding would not keep them: equal texts are common in a batch."""
 
     def compute_mat(self, query_emb: Tensor, ref_emb: Tensor) -> Tensor:
@@ -105,6 +105,11 @@ class ClampedCosine(CosineSimilarity):
     def pairwise_distance(self, query_emb: Tensor, ref_emb: Tensor) -> Tensor:
         """Give the cosines of pairs."""
         return super().pairwise_distance(query_emb, ref_emb).clamp(-1 + _ROUNDING, 1 - _ROUNDING)
+
+
+def clamped_cosine() -> nn.Module:
+    """Give the cosine as a distance that no rounding takes out of its bounds."""
+    return _ClampedCosine()
 
 
 CLAMPED: Final = {"HistogramLoss", "TupletMarginLoss"}

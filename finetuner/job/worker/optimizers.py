@@ -25,7 +25,7 @@ class PairedOptimizer(torch.optim.Optimizer):
 
     def __init__(self, model: torch.optim.Optimizer, loss: torch.optim.Optimizer) -> None:
         super().__init__([*model.param_groups, *loss.param_groups], {"lr": model.defaults["lr"]})
-        self.parts = (model, loss)
+        self.parts: tuple[torch.optim.Optimizer, torch.optim.Optimizer] = (model, loss)
 
     def step(self, closure: Any = None) -> None:
         """Let both make their step.
@@ -46,7 +46,7 @@ class PairedOptimizer(torch.optim.Optimizer):
         """Take the state of both."""
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
-        self.param_groups = [group for part in self.parts for group in part.param_groups]
+        self.param_groups: list[dict[str, Any]] = [group for part in self.parts for group in part.param_groups]
 
 
 def make_optimizers(loss: nn.Module, config: HyperParameters) -> torch.optim.Optimizer:

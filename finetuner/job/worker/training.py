@@ -77,7 +77,7 @@ class Trainer(SentenceTransformerTrainer):
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Schedule:
         """Make the run's scheduler, once the number of steps is known."""
-        self.lr_scheduler = make_schedule(
+        schedule = make_schedule(
             optimizer or self.optimizer,
             self.config.scheduler,
             self.config.scheduler_options,
@@ -85,7 +85,8 @@ class Trainer(SentenceTransformerTrainer):
             epochs=self.config.epochs,
             loss=lambda: self.last_loss,
         )
-        return self.lr_scheduler
+        self.lr_scheduler: Any = schedule
+        return schedule
 
     def compute_loss(self, *args: Any, **options: Any) -> Any:
         """Give the loss of a batch.
