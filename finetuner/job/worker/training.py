@@ -251,8 +251,11 @@ def _readers(num_workers: int, examples: int, batch_size: int) -> int:
     """Say how many processes tokenize ahead: one core is left for the model, and each reader has some batches."""
     if multiprocessing.get_start_method() != "fork":
         return 0  # the tokenizer would be sent to each reader, and the model with it
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(0, min(num_workers, cores - 1, examples // (_BATCHES_A_READER * batch_size)))
+    return max(0, min(num_workers, _cores() - 1, examples // (_BATCHES_A_READER * batch_size)))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _arguments(
@@ -272,5 +275,4 @@ def _arguments(
         disable_tqdm=True,
         dataloader_pin_memory=False,
         dataloader_num_workers=readers,
-        dataloader_persistent_workers=readers > 0,
     )
