@@ -116,6 +116,13 @@ async def test_options_that_do_not_go_together_are_refused(
     assert words in answer.json["detail"]
 
 
+async def test_data_that_the_loss_does_not_take_is_refused(client: Client) -> None:
+    answer = await client.submit(run_body(hyper_parameters={"loss": "MarginMSELoss"}))
+    assert (answer.status, [error["path"] for error in answer.json["errors"]]) == (422, ["$.config.data.train_data"])
+    assert "MarginMSELoss cannot be trained on pairs; it takes margins" in answer.json["detail"]
+    assert (await client.call("runs_list")).json["total"] == 0
+
+
 async def test_a_key_is_good_for_one_body_one_experiment_and_one_user(client: Client, quiet: Service) -> None:
     first = await client.submit(key="k")
     for other in (
