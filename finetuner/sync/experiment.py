@@ -143,8 +143,8 @@ class Experiment:
             model: A short name of `list_models()`, a hub's `org/name`, or a folder on the server's machine.
             train_data: A CSV file, an open text file, a list of texts or rows, or the name of a data set that the
                 server has. Two columns are pairs, or with `CSVOptions(is_labeled=True)` a text and its class; three
-                are anchor, positive, negative. Or what `synthesize` made: that run, its `artifact_id`, or the zip
-                that it saved.
+                are anchor, positive, negative, or two texts and their score; four are query, positive, negative and
+                margin. Or what `synthesize` made: that run, its `artifact_id`, or the zip that it saved.
             run_name: Its name; None: a memorable one is made up.
             eval_data: Data of the same kind for the validation loss, `val_loss`, measured at the end of each epoch.
             csv_options: How to read CSV files.

@@ -123,8 +123,8 @@ def fit(
         model: A short name of `list_models()`, a hub's `org/name`, or a folder on the server's machine.
         train_data: A CSV file, an open text file, a list of texts or rows, or the name of a data set that the
             server has. Two columns are pairs, or with `CSVOptions(is_labeled=True)` a text and its class; three
-            are anchor, positive, negative. Or what `synthesize` made: that run, its `artifact_id`, or the zip
-            that it saved.
+            are anchor, positive, negative, or two texts and their score; four are query, positive, negative and
+            margin. Or what `synthesize` made: that run, its `artifact_id`, or the zip that it saved.
         eval_data: Data of the same kind for the validation loss, `val_loss`, measured at the end of each epoch.
         val_split: Share of the training data to hold out for the validation loss, from 0 to below 1, drawn by the
             seed; left aside where eval_data is given.
@@ -544,7 +544,8 @@ def get_model(
         RunInProgress: The run has not ended yet.
         RunFailed: It failed and has no artifact.
         InvalidInput: It is no artifact, or the training data of a synthesis run.
-        MissingExtra: torch or sentence-transformers is not installed here.
+        NotFound: It holds no model in ONNX, and is_onnx asks for one.
+        MissingExtra: torch or sentence-transformers is not installed here; with is_onnx, onnxruntime.
 
     Example:
         tuned = finetuner.get_model(run)
