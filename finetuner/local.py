@@ -27,6 +27,7 @@ import filelock
 import platformdirs
 
 from finetuner.api import embedded
+from finetuner.api.models import ONNX_MISSING
 from finetuner.api.routes import BY_NAME, Route
 from finetuner.api.types import API_MIN, API_VERSION
 from finetuner.callback import WANDB_MISSING
@@ -49,6 +50,7 @@ _POLL_S: Final = 0.02
 _MAX_LOG_BYTES: Final = 10 * 2**20
 _LOG_END_BYTES: Final = 2**18
 _SERVICE_MODULES: Final = ("sqlalchemy", "alembic", "structlog")
+_ONNX_MODULES: Final = ("onnx", "onnxscript", "onnxruntime")
 _JOB_MODULES: Final = ("torch", "sentence_transformers", "pytorch_metric_learning", "pytrec_eval")
 
 
@@ -174,11 +176,12 @@ def check_service_packages() -> None:
     _check_installed(_SERVICE_MODULES)
 
 
-def check_job_packages(*, with_wandb: bool = False) -> None:
+def check_job_packages(*, with_wandb: bool = False, with_onnx: bool = False) -> None:
     """Check, without importing them, that the packages of training jobs are installed here.
 
     Args:
         with_wandb: The job records in Weights & Biases.
+        with_onnx: It exports the model to ONNX.
 
     Raises:
         MissingExtra: One is not; the message names the command that installs it.
@@ -187,6 +190,8 @@ def check_job_packages(*, with_wandb: bool = False) -> None:
     _check_installed((*_SERVICE_MODULES, *(_JOB_MODULES if is_own else ())))
     if with_wandb and is_own and find_spec("wandb") is None:
         raise MissingExtra(WANDB_MISSING)
+    if with_onnx and is_own and any(find_spec(name) is None for name in _ONNX_MODULES):
+        raise MissingExtra(ONNX_MISSING)
 
 
 def log_lines(count: int = 20) -> list[str]:

@@ -27,6 +27,7 @@ import platformdirs
 from finetuner.api import synthesis
 from finetuner.api.models import ModelChoice, model_names, resolve
 from finetuner.errors import ArtifactCorrupt, InvalidInput, MissingExtra, NotFound
+from finetuner.onnx_model import OnnxBackend
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -108,8 +109,8 @@ class EmbeddingModel:
     dim: int
     """Length of its vectors."""
     batch_size: int = 32
-    backend: SentenceTransformer
-    """The sentence-transformers model itself."""
+    backend: SentenceTransformer | OnnxBackend
+    """The sentence-transformers model itself, or what encodes with its form in ONNX."""
 
     def encode(self, texts: Sequence[str], batch_size: int | None = None) -> Floats:
         """Encode texts.
@@ -142,7 +143,12 @@ class EmbeddingModel:
 
 
 def load_model(
-    source: str | Path, device: str | None = None, batch_size: int = 32, *, cache_dir: Path | None = None
+    source: str | Path,
+    device: str | None = None,
+    batch_size: int = 32,
+    *,
+    cache_dir: Path | None = None,
+    is_onnx: bool = False,
 ) -> EmbeddingModel:
     """Load a model to encode with.
 
@@ -151,6 +157,7 @@ def load_model(
         device: `cpu`, `cuda`, ...; by default the best there is.
         batch_size: Texts to encode at a time.
         cache_dir: Where zips are unpacked, by their sha256; by default the user's cache folder.
+        is_onnx: Load what a run with `to_onnx=True` left in its artifact: onnxruntime is needed, torch is not.
 
     Raises:
         ArtifactCorrupt: The zip is damaged, or is none of Finetuner's.
@@ -159,7 +166,7 @@ def load_model(
     """
     path = Path(source).expanduser()
     folder = unpack(path, cache_dir or default_cache_dir()) if path.is_file() else find_model(str(source))
-    backend = open_folder(folder, device)
+    backend = OnnxBackend(folder, device) if is_onnx else open_folder(folder, device)
     dim = backend.get_embedding_dimension()
     return EmbeddingModel(name=str(source), dim=int(dim or 0), batch_size=batch_size, backend=backend)
 

@@ -35,6 +35,7 @@ from finetuner.callback import CALLBACKS, Callback, DataSource
 from finetuner.data import CSVOptions
 from finetuner.errors import InvalidInput, NotLoggedIn
 from finetuner.model import EmbeddingModel, SynthesisModels, load_model
+from finetuner.onnx_model import OnnxBackend
 
 DEFAULT_PAGE_SIZE = 50
 
@@ -205,8 +206,8 @@ class AsyncClient:
             model: A short name of `list_models()`, a hub's `org/name`, or a folder on the server's machine.
             train_data: A CSV file, an open text file, a list of texts or rows, or the name of a data set that the
                 server has. Two columns are pairs, or with `CSVOptions(is_labeled=True)` a text and its class; three
-                are anchor, positive, negative. Or what `synthesize` made: that run, its `artifact_id`, or the zip
-                that it saved.
+                are anchor, positive, negative, or two texts and their score; four are query, positive, negative and
+                margin. Or what `synthesize` made: that run, its `artifact_id`, or the zip that it saved.
             eval_data: Data of the same kind for the validation loss, `val_loss`, measured at the end of each epoch.
             val_split: Share of the training data to hold out for the validation loss, from 0 to below 1, drawn by the
                 seed; left aside where eval_data is given.
@@ -215,7 +216,8 @@ class AsyncClient:
             description: For people.
             experiment_name: The experiment it belongs to, made if it is not there; None: `default`.
             model_options: Options of the model; `list_model_options()` names them.
-            loss: A loss of pytorch-metric-learning by its name, or `MultipleNegativesRankingLoss`.
+            loss: A loss of pytorch-metric-learning by its name, or `MultipleNegativesRankingLoss`, `MarginMSELoss` or
+                `CosineSimilarityLoss` of sentence-transformers.
             miner: A miner of pytorch-metric-learning by its name.
             miner_options: Its options.
             optimizer: An optimizer of torch by its name.
@@ -224,19 +226,21 @@ class AsyncClient:
             epochs: Times that the training data is gone through.
             batch_size: Examples of a step; None: the server's default.
             callbacks: Of `finetuner.callback`, such as an `EvaluationCallback`.
-            scheduler: Not offered yet: refused. How the learning rate changes.
-            scheduler_options: Not offered yet: refused.
-            freeze: Not offered yet: refused. Train the added layer alone.
-            output_dim: Not offered yet: refused. Length of the embeddings; None keeps the model's.
+            scheduler: A scheduler of transformers by its name, which changes the learning rate; None keeps it.
+            scheduler_options: Its options, such as `{"num_warmup_steps": 100, "scheduler_step": "batch"}`.
+            freeze: Train a linear layer at the model's end alone: the one that output_dim adds, the model's own, or
+                else an added one that at first changes nothing.
+            output_dim: Length of the embeddings: adds a linear layer that projects to it; None keeps the model's.
             device: `cuda`, or `cpu`; the embedded server uses the CPU where there is no GPU.
-            num_workers: Kept in the config for old callers; data is small enough to be loaded in one process.
-            to_onnx: Not offered yet: refused. Also export the model to ONNX.
+            num_workers: Processes that tokenize ahead, at most; fewer where there are fewer cores, or little data.
+            to_onnx: Put the model in ONNX into the artifact too, for `get_model(is_onnx=True)`.
             csv_options: How to read CSV files.
             public: Let every user of the server read the artifact.
             num_items_per_class: Examples of each class in a batch, where batches are made by class.
             sampler: `class`, `random`, or `auto`: what the loss needs.
-            loss_optimizer: Not offered yet: refused. The loss's own weights share the optimizer.
-            loss_optimizer_options: Not offered yet: refused.
+            loss_optimizer: An optimizer of torch for the weights of a loss that has its own, such as `ArcFaceLoss`;
+                None: they share the model's.
+            loss_optimizer_options: Its options; `lr` may be among them.
             loss_options: Options of the loss, such as `{"margin": 0.3}`.
             seed: Of every random choice: the same seed and data give the same model on the same machine.
             tags: Words to find the run by: `list_runs(tag=...)`.
@@ -691,22 +695,23 @@ class AsyncClient:
             select_model: For text-to-image models alone.
             device: `cpu`, `cuda`, ...; None: the best there is.
             logging_level: Taken for callers of the old client.
-            is_onnx: Whether the artifact is a model in ONNX.
+            is_onnx: Load the model in ONNX that a run with `to_onnx=True` left: onnxruntime is needed, torch is not.
 
         Raises:
             RunInProgress: The run has not ended yet.
             RunFailed: It failed and has no artifact.
             InvalidInput: It is no artifact, or the training data of a synthesis run.
-            MissingExtra: torch or sentence-transformers is not installed here.
+            NotFound: It holds no model in ONNX, and is_onnx asks for one.
+            MissingExtra: torch or sentence-transformers is not installed here; with is_onnx, onnxruntime.
 
         Example:
             tuned = await client.get_model(run)
             vectors = await client.encode(tuned, ["a text"])
         """
         del token, logging_level
-        _refuse_other_models(select_model, is_onnx=is_onnx)
+        _refuse_select_model(select_model)
         path = await self._artifact_file(artifact)
-        return await asyncio.to_thread(_load, path, device, batch_size)
+        return await asyncio.to_thread(load_model, path, device, batch_size, is_onnx=is_onnx)
 
     async def _artifact_file(self, artifact: str | Path | AsyncRun) -> Path:
         if isinstance(artifact, AsyncRun):
@@ -740,7 +745,7 @@ class AsyncClient:
             batch_size: Texts to encode at a time.
             select_model: For text-to-image models alone.
             device: `cpu`, `cuda`, ...; None: the best there is.
-            is_onnx: Taken for callers of the old client; only False is possible.
+            is_onnx: Only False is possible: a run's artifact alone has a model in ONNX.
 
         Raises:
             InvalidInput: There is no such model; near names are given.
@@ -749,7 +754,9 @@ class AsyncClient:
         Example:
             plain = await client.build_model("all-minilm-l6-v2")
         """
-        _refuse_other_models(select_model, is_onnx=is_onnx)
+        _refuse_select_model(select_model)
+        if is_onnx:
+            raise InvalidInput("is_onnx=True: only a run's artifact has a model in ONNX, where it had to_onnx=True")
         options = dict(model_options or {})
         length = options.pop("max_seq_length", None)
         if options:
@@ -829,15 +836,13 @@ def _page(page: int | None, size: int | None) -> dict[str, int]:
     return {"page": page, "size": size}
 
 
-def _refuse_other_models(select_model: str | None, *, is_onnx: bool) -> None:
+def _refuse_select_model(select_model: str | None) -> None:
     if select_model is not None:
         raise InvalidInput("select_model chooses a half of a text-to-image model; those are not offered")
-    if is_onnx:
-        raise InvalidInput("is_onnx=True: models in ONNX are not offered")
 
 
 def _load(source: str | Path, device: str | None, batch_size: int, max_seq_length: int | None = None) -> EmbeddingModel:
     loaded = load_model(source, device, batch_size)
-    if max_seq_length is not None:
+    if max_seq_length is not None and not isinstance(loaded.backend, OnnxBackend):
         loaded.backend.max_seq_length = max_seq_length
     return loaded

@@ -114,14 +114,16 @@ async def submit(transport: Transport, wish: Submission) -> dict[str, Any]:
     _refuse(request_errors(asked_for, is_embedded=transport.endpoint.is_embedded))
     if transport.endpoint.is_embedded:
         logs_to_wandb = any(isinstance(callback, WandBLogger) for callback in callbacks)
-        local.check_job_packages(with_wandb=logs_to_wandb)
+        exports = bool(wish.config["model"].get("to_onnx")) if wish.task is Task.TRAINING else False
+        local.check_job_packages(with_wandb=logs_to_wandb, with_onnx=exports)
         wish = attrs.evolve(wish, secrets=_own_secrets(wish)) if logs_to_wandb else wish
     if wish.run_name is not None and wish.idempotency_key is None:
         await _check_free(transport, experiment, wish.run_name)
     for artifact_id in wish.artifacts:
         await _check_model(transport, artifact_id)
+    loss = wish.config.get("hyper_parameters", {}).get("loss") or ""
     with tempfile.TemporaryDirectory(prefix="finetuner-data-", ignore_cleanup_errors=True) as folder:
-        plan = _DataPlan(transport, Path(folder), wish.progress)
+        plan = _DataPlan(transport, Path(folder), wish.progress, loss)
         for field, source in wish.sources.items():
             options = _whole(wish.csv_options) if field == "corpus_data" else wish.csv_options
             await plan.add(field, source, options)
@@ -250,10 +252,11 @@ class _Part:
 class _DataPlan:
     """The data sets of one run: all are checked before the first is uploaded."""
 
-    def __init__(self, transport: Transport, folder: Path, show: bool | None) -> None:
+    def __init__(self, transport: Transport, folder: Path, show: bool | None, loss: str) -> None:
         self._transport = transport
         self._folder = folder
         self._show = show
+        self._loss = loss
         self._parts: list[_Part] = []
 
     async def add(self, field: str, source: DataSource | None, options: CSVOptions | None) -> None:
@@ -263,12 +266,12 @@ class _DataPlan:
         stored = await self._stored(source) or await self._synthesized(field, source, options)
         if stored is not None:
             name, kind = stored
-            check_data_kind(field, kind)
+            check_data_kind(field, kind, self._loss)
             self._parts.append(_Part(field=field, kind=kind, name=name))
             return
         prepared = await asyncio.to_thread(data_module.prepare, source, options, directory=self._folder)
         try:
-            check_data_kind(field, prepared.kind)
+            check_data_kind(field, prepared.kind, self._loss)
         except InvalidInput as error:
             path = source if isinstance(source, str | Path) else getattr(source, "name", None)
             shown = path if isinstance(path, str | Path) else None

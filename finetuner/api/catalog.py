@@ -21,6 +21,8 @@ Kind = Literal["loss", "miner", "optimizer", "scheduler", "callback"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 RANKING_LOSS: Final = "MultipleNegativesRankingLoss"
+PAIR_LOSS: Final = "VICRegLoss"
+"""The loss that takes pairs and nothing else."""
 
 _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "float": (float, int),
@@ -41,6 +43,8 @@ class Option:
     """`float`, `int`, `bool`, `str`, `list`, `object`, or `any`."""
     default: Any = None
     is_required: bool = False
+    choices: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    """The values that it may have; empty: any of its type."""
 
 
 @attrs.frozen(kw_only=True)
@@ -51,9 +55,20 @@ class Entry:
     name: str
     source: str
     """Where the job takes it from: `module:Class`."""
-    is_offered: bool
-    """Whether the job can use it; otherwise it is refused by name."""
     options: tuple[Option, ...] = ()
+    reason: str = ""
+    """Why no run can have it; empty: runs can."""
+    data: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    """The kinds of data set that a loss trains on."""
+    takes_miner: bool = False
+    """Whether a loss uses what a miner finds."""
+    given: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    """What the job tells a loss from data and model: it has weights of its own."""
+
+    @property
+    def is_offered(self) -> bool:
+        """Whether the job can use it; otherwise it is refused by name."""
+        return not self.reason
 
     def defaults(self) -> dict[str, Any]:
         """Give the options that have a default, each with it."""
@@ -66,11 +81,7 @@ def entries(kind: Kind) -> Mapping[str, Entry]:
     text = resources.files("finetuner.api").joinpath("catalog.json").read_text(encoding="utf-8")
     return {
         name: Entry(
-            kind=kind,
-            name=name,
-            source=raw["source"],
-            is_offered=raw["is_offered"],
-            options=tuple(Option(**option) for option in raw["options"]),
+            kind=kind, name=name, **{**raw, "options": tuple(Option(**option) for option in raw.get("options", ()))}
         )
         for name, raw in json.loads(text)["entries"].get(kind, {}).items()
     }
@@ -92,7 +103,7 @@ def find(kind: Kind, name: str) -> Entry:
         known = offered(kind)
         raise InvalidInput(f"there is no {kind} {name!r}.{near_hint(name, known)} There are: {_listed(known)}")
     if not entry.is_offered:
-        raise InvalidInput(f"the {kind} {name!r} is not offered by this version. There are: {_listed(offered(kind))}")
+        raise InvalidInput(f"the {kind} {name!r} is not offered: {entry.reason}. There are: {_listed(offered(kind))}")
     return entry
 
 
@@ -128,6 +139,11 @@ def check(kind: Kind, name: str, options: Mapping[str, Any] | None = None) -> En
             raise InvalidInput(
                 f"option {key!r} of the {kind} {name!r} must be of type {option.type}, not {value!r} "
                 f"({type(value).__name__})"
+            )
+        if option.choices and value is not None and value not in option.choices:
+            raise InvalidInput(
+                f"option {key!r} of the {kind} {name!r} cannot be {value!r}.{near_hint(value, option.choices)} "
+                f"It is one of: {_listed(list(option.choices))}"
             )
     missing = [option.name for option in entry.options if option.is_required and option.name not in given]
     if missing:

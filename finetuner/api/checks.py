@@ -17,7 +17,20 @@ _CHOICES: Final[tuple[tuple[catalog.Kind, str], ...]] = (
     ("loss", "loss"),
     ("miner", "miner"),
     ("optimizer", "optimizer"),
+    ("optimizer", "loss_optimizer"),
+    ("scheduler", "scheduler"),
 )
+_KINDS: Final[Mapping[str, str]] = {
+    "pairs": "pairs",
+    "triplets": "triplets",
+    "labelled": "labelled texts (CSVOptions(is_labeled=True))",
+    "texts": "a single column of texts",
+    "scored": "scored pairs (two texts and a number)",
+    "margins": "margins (query, positive, negative and a number)",
+}
+_WITH_RATE: Final = {"loss_optimizer"}
+"""Fields whose options may have `lr` too: there is one `learning_rate`, and it is the model's."""
+_WITH_FLOOR: Final = {"cosine_with_min_lr", "cosine_warmup_with_min_lr"}
 _MODEL_OPTIONS: Final = ("max_seq_length",)
 _MAX_TAGS: Final = 64
 _MAX_TAG_CHARS: Final = 128
@@ -69,46 +82,48 @@ def config_errors(config: TrainingConfig) -> Iterator[FieldError]:
     hyper = config.hyper_parameters
     for kind, field in _CHOICES:
         yield from _choice_errors(kind, field, getattr(hyper, field), getattr(hyper, f"{field}_options"))
-    if hyper.miner is not None and hyper.loss == catalog.RANKING_LOSS:
-        message = f"{catalog.RANKING_LOSS} takes its negatives from the batch; leave the miner out"
-        yield FieldError(path="$.config.hyper_parameters.miner", message=message)
-    for path, value in _not_offered(config, hyper).items():
-        if value:
-            name = path.rpartition(".")[2]
-            yield FieldError(path=f"$.config.{path}", message=f"{name} is not offered by this version; leave it out")
+    yield from _loss_errors(hyper)
+    yield from _scheduler_errors(hyper.scheduler, hyper.scheduler_options)
 
 
-def check_data_kind(field: str, kind: str) -> None:
+def check_data_kind(field: str, kind: str, loss: str = "") -> None:
     """Refuse a kind of data set that a field cannot have.
 
     Args:
         field: What names the data set: `train_data`, a synthesis run's `query_data` or `corpus_data`, or the path of
             a callback's, such as `callbacks[0].query_data`.
         kind: `pairs`, `triplets`, `labelled`, `texts`, ...
+        loss: What is trained with it, in a training run.
 
     Raises:
         InvalidInput: The worker could do nothing with it.
     """
     name = field.rpartition(".")[2]
     if name in {"train_data", "eval_data"}:
-        check_training_kind(kind)
+        check_training_kind(kind, loss)
     elif "callbacks[" in field:
         check_evaluation_kind(name, kind)
     else:
         check_synthesis_kind(name, kind)
 
 
-def check_training_kind(kind: str) -> None:
-    """Refuse a kind of data set that no loss trains on.
+def check_training_kind(kind: str, loss: str) -> None:
+    """Refuse a kind of data set that a loss does not train on.
 
     Raises:
-        InvalidInput: It is a single column of texts.
+        InvalidInput: It is another; the message says what the loss takes, and which losses take such data.
     """
-    if kind == "texts":
-        raise InvalidInput(
-            "a single column of texts cannot be trained on; give pairs, labelled texts (CSVOptions(is_labeled=True)) "
-            "or triplets"
-        )
+    wanted = catalog.find("loss", loss).data
+    if kind in wanted:
+        return
+    others = [one.name for one in catalog.entries("loss").values() if kind in one.data]
+    hint = f" {kind} is for {', '.join(others[:3])}{'...' if others[3:] else ''}." if others else ""
+    raise InvalidInput(f"{loss} cannot be trained on {_KINDS[kind]}; it takes {_either(wanted)}.{hint}")
+
+
+def _either(kinds: Sequence[str]) -> str:
+    *first, last = [_KINDS[kind] for kind in kinds]
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def check_eval_kind(kind: str, train_kind: str) -> None:
@@ -218,19 +233,47 @@ def _choice_errors(
 ) -> Iterator[FieldError]:
     path = f"$.config.hyper_parameters.{field}"
     if name is not None:
-        yield from caught(path, catalog.check, kind, name, options)
+        yield from caught(path, catalog.check, kind, name, _without_rate(options) if field in _WITH_RATE else options)
     elif options:
         yield FieldError(path=f"{path}_options", message=f"are given without a {field}")
 
 
-def _not_offered(config: TrainingConfig, hyper: HyperParameters) -> dict[str, object]:
-    """Fields of the old client that no worker of this version carries out: refused, never passed over in silence."""
-    return {
-        "model.freeze": config.model.freeze,
-        "model.output_dim": config.model.output_dim,
-        "model.to_onnx": config.model.to_onnx,
-        "hyper_parameters.scheduler": hyper.scheduler,
-        "hyper_parameters.scheduler_options": hyper.scheduler_options,
-        "hyper_parameters.loss_optimizer": hyper.loss_optimizer,
-        "hyper_parameters.loss_optimizer_options": hyper.loss_optimizer_options,
-    }
+def _without_rate(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key != "lr"}
+
+
+def _loss_errors(hyper: HyperParameters) -> Iterator[FieldError]:
+    """Give what does not go together with a loss that is known."""
+    entry = catalog.entries("loss").get(hyper.loss)
+    if entry is None:
+        return
+    if hyper.miner is not None and not entry.takes_miner:
+        message = f"{hyper.loss} takes all of a batch as it is; leave the miner out"
+        yield FieldError(path="$.config.hyper_parameters.miner", message=message)
+    path = "$.config.hyper_parameters.loss_optimizer"
+    if hyper.loss_optimizer is not None and not has_weights(entry, hyper.loss_options):
+        yield FieldError(path=path, message=f"{hyper.loss} has no weights of its own; leave the loss_optimizer out")
+    rate = hyper.loss_optimizer_options.get("lr", 1.0)
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or rate <= 0:
+        yield FieldError(path=f"{path}_options.lr", message=f"must be a number greater than 0, not {rate!r}")
+
+
+def has_weights(loss: catalog.Entry, options: Mapping[str, Any]) -> bool:
+    """Whether a loss is trained itself, along with the model."""
+    return bool(loss.given) or options.get("learn_beta") is True
+
+
+def _scheduler_errors(name: str | None, options: Mapping[str, Any]) -> Iterator[FieldError]:
+    """Give what an option of a scheduler cannot be, where its type is right."""
+    path = "$.config.hyper_parameters.scheduler_options"
+    for key, value in options.items():
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if is_number and key.endswith(("_steps", "_ratio", "_rate")) and value < 0:
+            yield FieldError(path=f"{path}.{key}", message=f"must be at least 0, not {value}")
+        elif is_number and key == "warmup_ratio" and value > 1:
+            yield FieldError(path=f"{path}.{key}", message=f"is a share of the steps, from 0 to 1, not {value}")
+    for one, other in (("num_warmup_steps", "warmup_ratio"), ("min_lr", "min_lr_rate")):
+        if options.get(one) is not None and options.get(other) is not None:
+            yield FieldError(path=f"{path}.{other}", message=f"says the same as {one}; give one of them")
+    if name in _WITH_FLOOR and options.get("min_lr") is None and options.get("min_lr_rate") is None:
+        yield FieldError(path=path, message=f"the scheduler {name!r} needs the option 'min_lr' or 'min_lr_rate'")

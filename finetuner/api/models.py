@@ -11,6 +11,7 @@ from finetuner.api.names import near_hint
 from finetuner.errors import InvalidInput, ModelNotSupported
 
 TEXT: Final = "text-to-text"
+ONNX_MISSING: Final = 'a model in ONNX needs onnx, onnxscript and onnxruntime: pip install "finetuner[onnx]"'
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 _FOLDER: Final = re.compile(r"(~|\.{1,2})?[/\\]|~|\.{1,2}$|[A-Za-z]:[/\\]|[^/\\]+[/\\][^/\\]*[/\\]")
 

@@ -27,6 +27,8 @@ class Checked:
     """Each path of the config that names a data set, and that name."""
     artifact_id: str | None = None
     """The artifact to go on from."""
+    loss: str = ""
+    """What the training data must be fit for."""
     miners: dict[str, str] = attrs.field(factory=dict)
     """Each path of a synthesis run's config that names an artifact, and its id."""
 
@@ -50,7 +52,12 @@ def check(request: RunRequest, *, is_embedded: bool) -> Checked:
     errors = [*config_errors(config), *own_errors(config, is_embedded=is_embedded), *_callback_errors(config)]
     if errors:
         raise refusal(errors)
-    return Checked(config=write(config), data=_data_names(config), artifact_id=config.model.artifact)
+    return Checked(
+        config=write(config),
+        data=_data_names(config),
+        artifact_id=config.model.artifact,
+        loss=config.hyper_parameters.loss,
+    )
 
 
 def _check_synthesis(request: RunRequest) -> Checked:

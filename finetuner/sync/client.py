@@ -151,8 +151,8 @@ class Client:
             model: A short name of `list_models()`, a hub's `org/name`, or a folder on the server's machine.
             train_data: A CSV file, an open text file, a list of texts or rows, or the name of a data set that the
                 server has. Two columns are pairs, or with `CSVOptions(is_labeled=True)` a text and its class; three
-                are anchor, positive, negative. Or what `synthesize` made: that run, its `artifact_id`, or the zip
-                that it saved.
+                are anchor, positive, negative, or two texts and their score; four are query, positive, negative and
+                margin. Or what `synthesize` made: that run, its `artifact_id`, or the zip that it saved.
             eval_data: Data of the same kind for the validation loss, `val_loss`, measured at the end of each epoch.
             val_split: Share of the training data to hold out for the validation loss, from 0 to below 1, drawn by the
                 seed; left aside where eval_data is given.
@@ -161,7 +161,8 @@ class Client:
             description: For people.
             experiment_name: The experiment it belongs to, made if it is not there; None: `default`.
             model_options: Options of the model; `list_model_options()` names them.
-            loss: A loss of pytorch-metric-learning by its name, or `MultipleNegativesRankingLoss`.
+            loss: A loss of pytorch-metric-learning by its name, or `MultipleNegativesRankingLoss`, `MarginMSELoss` or
+                `CosineSimilarityLoss` of sentence-transformers.
             miner: A miner of pytorch-metric-learning by its name.
             miner_options: Its options.
             optimizer: An optimizer of torch by its name.
@@ -170,19 +171,21 @@ class Client:
             epochs: Times that the training data is gone through.
             batch_size: Examples of a step; None: the server's default.
             callbacks: Of `finetuner.callback`, such as an `EvaluationCallback`.
-            scheduler: Not offered yet: refused. How the learning rate changes.
-            scheduler_options: Not offered yet: refused.
-            freeze: Not offered yet: refused. Train the added layer alone.
-            output_dim: Not offered yet: refused. Length of the embeddings; None keeps the model's.
+            scheduler: A scheduler of transformers by its name, which changes the learning rate; None keeps it.
+            scheduler_options: Its options, such as `{"num_warmup_steps": 100, "scheduler_step": "batch"}`.
+            freeze: Train a linear layer at the model's end alone: the one that output_dim adds, the model's own, or
+                else an added one that at first changes nothing.
+            output_dim: Length of the embeddings: adds a linear layer that projects to it; None keeps the model's.
             device: `cuda`, or `cpu`; the embedded server uses the CPU where there is no GPU.
-            num_workers: Kept in the config for old callers; data is small enough to be loaded in one process.
-            to_onnx: Not offered yet: refused. Also export the model to ONNX.
+            num_workers: Processes that tokenize ahead, at most; fewer where there are fewer cores, or little data.
+            to_onnx: Put the model in ONNX into the artifact too, for `get_model(is_onnx=True)`.
             csv_options: How to read CSV files.
             public: Let every user of the server read the artifact.
             num_items_per_class: Examples of each class in a batch, where batches are made by class.
             sampler: `class`, `random`, or `auto`: what the loss needs.
-            loss_optimizer: Not offered yet: refused. The loss's own weights share the optimizer.
-            loss_optimizer_options: Not offered yet: refused.
+            loss_optimizer: An optimizer of torch for the weights of a loss that has its own, such as `ArcFaceLoss`;
+                None: they share the model's.
+            loss_optimizer_options: Its options; `lr` may be among them.
             loss_options: Options of the loss, such as `{"margin": 0.3}`.
             seed: Of every random choice: the same seed and data give the same model on the same machine.
             tags: Words to find the run by: `list_runs(tag=...)`.
@@ -583,13 +586,14 @@ class Client:
             select_model: For text-to-image models alone.
             device: `cpu`, `cuda`, ...; None: the best there is.
             logging_level: Taken for callers of the old client.
-            is_onnx: Whether the artifact is a model in ONNX.
+            is_onnx: Load the model in ONNX that a run with `to_onnx=True` left: onnxruntime is needed, torch is not.
 
         Raises:
             RunInProgress: The run has not ended yet.
             RunFailed: It failed and has no artifact.
             InvalidInput: It is no artifact, or the training data of a synthesis run.
-            MissingExtra: torch or sentence-transformers is not installed here.
+            NotFound: It holds no model in ONNX, and is_onnx asks for one.
+            MissingExtra: torch or sentence-transformers is not installed here; with is_onnx, onnxruntime.
 
         Example:
             tuned = client.get_model(run)
@@ -623,7 +627,7 @@ class Client:
             batch_size: Texts to encode at a time.
             select_model: For text-to-image models alone.
             device: `cpu`, `cuda`, ...; None: the best there is.
-            is_onnx: Taken for callers of the old client; only False is possible.
+            is_onnx: Only False is possible: a run's artifact alone has a model in ONNX.
 
         Raises:
             InvalidInput: There is no such model; near names are given.

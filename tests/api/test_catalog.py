@@ -24,6 +24,8 @@ ROOT = Path(__file__).parents[2]
         ("miner", "TripletMarginMiner", {"type_of_triplets": "semihard"}),
         ("optimizer", "AdamW", {"betas": [0.9, 0.99], "weight_decay": 0}),
         ("optimizer", "Adam", None),
+        ("loss", "ArcFaceLoss", {"margin": 28.6}),
+        ("scheduler", "linear", {"num_warmup_steps": 2, "scheduler_step": "batch"}),
     ],
 )
 def test_what_is_offered_passes(kind: Kind, name: str, options: dict[str, Any] | None) -> None:
@@ -35,7 +37,9 @@ def test_what_is_offered_passes(kind: Kind, name: str, options: dict[str, Any] |
     [
         ("loss", "TripletMarginLos", {}, "there is no loss 'TripletMarginLos'. Near: 'TripletMarginLoss'"),
         ("loss", "", {}, "there is no loss ''"),
-        ("loss", "ArcFaceLoss", {}, "not offered"),
+        ("loss", "CrossBatchMemory", {}, "is not offered: it wraps another loss"),
+        ("optimizer", "LBFGS", {}, "is not offered: it computes the loss of a batch again"),
+        ("miner", "EmbeddingsAlreadyPackagedAsTriplets", {}, "give triplets as data"),
         ("loss", "TripletMarginLoss", {"margn": 1}, "no option 'margn'. Near: 'margin'"),
         ("loss", "TripletMarginLoss", {"margin": "wide"}, "option 'margin' .* must be of type float"),
         ("loss", "TripletMarginLoss", {"margin": True}, "type float"),
@@ -45,7 +49,11 @@ def test_what_is_offered_passes(kind: Kind, name: str, options: dict[str, Any] |
         ("miner", "HardMiner", {}, "there is no miner"),
         ("optimizer", "adam", {}, "Near: 'Adam'"),
         ("optimizer", "Adam", {"lr": 1}, "no option 'lr'"),
-        ("scheduler", "linear", {}, "There are: none"),
+        ("scheduler", "cosin", {}, "there is no scheduler 'cosin'. Near: 'cosine'"),
+        ("scheduler", "linear", {"num_warmup_step": 2}, "Near: 'num_warmup_steps'"),
+        ("scheduler", "linear", {"scheduler_step": "bach"}, "cannot be 'bach'. Near: 'batch'"),
+        ("loss", "SphereFaceLoss", {"margin": 2.5}, "type int"),
+        ("callback", "WandBLoger", {}, "Near: 'WandBLogger'"),
     ],
 )
 def test_what_is_not_is_refused(kind: Kind, name: str, options: dict[str, Any], words: str) -> None:

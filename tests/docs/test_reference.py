@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from pathlib import Path
 
 import attrs
 
 from finetuner import errors
-from finetuner.api import routes
+from finetuner.api import catalog, routes
 from finetuner.callback import CALLBACKS, CustomCallback, Training
 from finetuner.server import refusals
 from tests.docs.blocks import ROOT, pages
@@ -97,3 +98,37 @@ def test_links_between_pages_lead_somewhere() -> None:
         if "://" not in target and not Path(page.parent / target).exists()
     ]
     assert not broken
+
+
+def test_every_choice_and_its_options_are_in_the_docs_and_no_other() -> None:
+    page = (ROOT / "docs/options.md").read_text(encoding="utf-8")
+    kinds: tuple[catalog.Kind, ...] = ("loss", "miner", "optimizer", "scheduler")
+    entries = [entry for kind in kinds for entry in catalog.entries(kind).values()]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", page, re.MULTILINE))
+    for entry in (one for one in entries if one.is_offered):
+        said, *facts = rows[entry.name].split(" | ")
+        assert said.strip(), entry.name
+        assert facts == [*_facts(entry), _options(entry)], entry.name
+    reasons = {entry.name: entry.reason for entry in entries if not entry.is_offered}
+    refused = page.partition("## Known, and refused")[2]
+    assert dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", refused, re.MULTILINE)) == reasons
+    choices = {option.name: option.choices for entry in entries for option in entry.options if option.choices}
+    other = {"batch_size", "sampler", "num_items_per_class", "num_workers"}
+    assert set(rows) == {entry.name for entry in entries} | set(choices) | other
+    for name, values in choices.items():
+        assert rows[name] == ", ".join(f"`{value}`" for value in values)
+
+
+def _facts(entry: catalog.Entry) -> list[str]:
+    if entry.kind != "loss":
+        return []
+    words = {True: "yes", False: "no"}
+    return [", ".join(entry.data), words[entry.takes_miner], words[bool(entry.given)]]
+
+
+def _options(entry: catalog.Entry) -> str:
+    shown = [
+        f"`{option.name}` needed" if option.is_required else f"`{option.name}={json.dumps(option.default)}`"
+        for option in entry.options
+    ]
+    return ", ".join(shown) or "none"

@@ -74,21 +74,53 @@ async def test_a_key_is_good_from_another_folder_and_interpreter(client: Client)
 
 
 @pytest.mark.parametrize(
-    ("section", "field", "value"),
+    ("hyper", "field", "words"),
     [
-        ("model", "freeze", True),
-        ("model", "output_dim", 8),
-        ("model", "to_onnx", True),
-        ("hyper_parameters", "scheduler_options", {"a": 1}),
-        ("hyper_parameters", "loss_optimizer", "Adam"),
+        ({"scheduler_options": {"power": 2.0}}, "scheduler_options", "are given without a scheduler"),
+        ({"scheduler": "linear", "scheduler_options": {"power": 2.0}}, "scheduler", "has no option 'power'"),
+        (
+            {"scheduler": "linear", "scheduler_options": {"num_warmup_steps": -1}},
+            "scheduler_options.num_warmup_steps",
+            "at least 0",
+        ),
+        (
+            {"scheduler": "linear", "scheduler_options": {"warmup_ratio": 2}},
+            "scheduler_options.warmup_ratio",
+            "a share of the steps",
+        ),
+        (
+            {"scheduler": "linear", "scheduler_options": {"warmup_ratio": 0.1, "num_warmup_steps": 3}},
+            "scheduler_options.warmup_ratio",
+            "says the same as num_warmup_steps",
+        ),
+        ({"scheduler": "cosine_with_min_lr"}, "scheduler_options", "needs the option 'min_lr' or 'min_lr_rate'"),
+        ({"loss_optimizer": "Adam"}, "loss_optimizer", "has no weights of its own"),
+        ({"loss": "ArcFaceLoss", "loss_optimizer": "Adm"}, "loss_optimizer", "Near: 'Adam'"),
+        (
+            {"loss": "ArcFaceLoss", "loss_optimizer": "Adam", "loss_optimizer_options": {"lr": 0}},
+            "loss_optimizer_options.lr",
+            "greater than 0",
+        ),
+        ({"loss": "PNPLoss", "miner": "BatchHardMiner"}, "miner", "leave the miner out"),
+        ({"optimizer": "LBFGS"}, "optimizer", "is not offered: it computes the loss"),
     ],
 )
-async def test_what_no_worker_carries_out_is_refused(client: Client, section: str, field: str, value: object) -> None:
+async def test_options_that_do_not_go_together_are_refused(
+    client: Client, hyper: dict[str, Any], field: str, words: str
+) -> None:
     body = run_body()
-    body["config"][section] = {**body["config"].get(section, {}), field: value}
+    body["config"]["hyper_parameters"] = {**body["config"].get("hyper_parameters", {}), **hyper}
     answer = await client.submit(body)
-    assert (answer.status, [error["path"] for error in answer.json["errors"]]) == (422, [f"$.config.{section}.{field}"])
-    assert "not offered" in answer.json["detail"]
+    path = f"$.config.hyper_parameters.{field}"
+    assert (answer.status, [error["path"] for error in answer.json["errors"]]) == (422, [path])
+    assert words in answer.json["detail"]
+
+
+async def test_data_that_the_loss_does_not_take_is_refused(client: Client) -> None:
+    answer = await client.submit(run_body(hyper_parameters={"loss": "MarginMSELoss"}))
+    assert (answer.status, [error["path"] for error in answer.json["errors"]]) == (422, ["$.config.data.train_data"])
+    assert "MarginMSELoss cannot be trained on pairs; it takes margins" in answer.json["detail"]
+    assert (await client.call("runs_list")).json["total"] == 0
 
 
 async def test_a_key_is_good_for_one_body_one_experiment_and_one_user(client: Client, quiet: Service) -> None:

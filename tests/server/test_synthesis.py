@@ -129,7 +129,8 @@ async def test_a_synthesis_mines_with_a_tuned_model_and_keeps_its_blob(quiet: Se
 
 
 async def _fit(client: Client, train_data: str, **model: str) -> Answer:
-    return await client.submit(run_body(data={"train_data": train_data}, model={"name": "all-minilm-l6-v2", **model}))
+    config: dict[str, Any] = {"data": {"train_data": train_data}, "model": {"name": "all-minilm-l6-v2", **model}}
+    return await client.submit(run_body(**config, hyper_parameters={"loss": "MarginMSELoss"}))
 
 
 async def test_its_artifact_is_trained_on_by_its_id(quiet: Service, maker: Client) -> None:

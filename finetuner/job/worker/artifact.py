@@ -24,14 +24,23 @@ _CHUNK_BYTES: Final = 1 << 20
 _LIBRARIES: Final = ("finetuner", "sentence-transformers", "torch", "transformers", "pytorch-metric-learning")
 
 
-def write_artifact(model: SentenceTransformer, spec: Spec, run_dir: Path) -> Path:
-    """Save a model as `artifact.zip.part` in the run's directory; the same weights give the same bytes.
+def save_model(model: SentenceTransformer, run_dir: Path) -> Path:
+    """Save a model as its artifact has it, and give the folder.
 
     Raises:
         OSError: There is no room.
     """
     folder = run_dir / "model"
     model.save_pretrained(str(folder), create_model_card=False, safe_serialization=True)
+    return folder
+
+
+def write_artifact(folder: Path, spec: Spec, run_dir: Path) -> Path:
+    """Write a saved model as `artifact.zip.part` in the run's directory; the same weights give the same bytes.
+
+    Raises:
+        OSError: There is no room.
+    """
     if (run_dir / CHECKPOINTS).is_dir():
         (run_dir / CHECKPOINTS).rename(folder / CHECKPOINTS)
     manifest = {"format": ARTIFACT_FORMAT, "seed": spec.config.hyper_parameters.seed}

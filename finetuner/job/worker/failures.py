@@ -9,6 +9,7 @@ from typing import Final
 import torch
 
 from finetuner.errors import Failure, FinetunerError
+from finetuner.job.worker.onnx_export import OnnxExportError
 from finetuner.job.worker.training import LossNotFiniteError
 from finetuner.job.worker.wandb_recorder import WandBError
 
@@ -21,7 +22,7 @@ def describe(error: BaseException) -> Failure:
     name, message = type(error).__name__, str(error).strip() or "no message"
     if is_out_of_memory(error):
         return Failure(type="OutOfMemory", message=message.splitlines()[0], hint=_MEMORY_HINT)
-    if isinstance(error, LossNotFiniteError | WandBError):
+    if isinstance(error, LossNotFiniteError | OnnxExportError | WandBError):
         return Failure(type=name.removesuffix("Error"), message=message, hint=error.hint)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return Failure(type="StorageFull", message=message, hint="make room on the disk of the machine that trains")

@@ -5,17 +5,22 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import torch
 from sentence_transformers import SentenceTransformer, util
-from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from sentence_transformers.sentence_transformer.losses import (
+    CosineSimilarityLoss,
+    MarginMSELoss,
+    MultipleNegativesRankingLoss,
+)
 from torch import Tensor, nn
 
 from finetuner.api import catalog
 from finetuner.api.catalog import RANKING_LOSS, Entry
 from finetuner.errors import InvalidInput
 from finetuner.job.worker.forward import embed
+from finetuner.job.worker.metric_losses import CLAMPED, WRAPPERS, MetricLoss, clamped_cosine
 
 
 class MaskedRankingLoss(MultipleNegativesRankingLoss):
@@ -64,27 +69,41 @@ def false_negatives(ids: Tensor) -> Tensor:
     return wrong
 
 
-class MetricLoss(nn.Module):
-    """A loss of pytorch-metric-learning, with its miner, over all texts of a batch."""
+class MarginLoss(MarginMSELoss):
+    """Margin MSE: the model's own margin between two answers to a query comes near the one that is given.
 
-    def __init__(self, model: SentenceTransformer, loss: nn.Module, miner: nn.Module | None = None) -> None:
-        super().__init__()
-        self.model = model
-        self.loss = loss
-        self.miner = miner
+    Args:
+        model: The model being trained.
+        similarity: `dot`, as the library has it, or `cosine`.
+        scale: What the similarity is multiplied with. Margins of a cross-encoder are wider than those that a model
+            whose vectors have length 1 can reach.
+    """
+
+    def __init__(self, model: SentenceTransformer, similarity: str = "dot", scale: float = 1.0) -> None:
+        function = util.pairwise_dot_score if similarity == "dot" else util.pairwise_cos_sim
+        super().__init__(model, similarity_fct=lambda first, second: scale * function(first, second))
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
-        """Give the loss of a batch.
+        """Give the loss of a batch: tokens of query, positive and negative, and the margins."""
+        embeddings = [embed(self.model, features) for features in sentence_features]
+        return self.compute_loss_from_embeddings(embeddings, labels)
 
-        Args:
-            sentence_features: Tokens of each column.
-            labels: (n, columns): the class of each text.
-        """
-        embeddings = torch.cat([embed(self.model, features) for features in sentence_features])
-        classes = labels.T.reshape(-1)
-        found = None if self.miner is None else self.miner(embeddings, classes)
-        value: Tensor = self.loss(embeddings, classes, found)
-        return value
+
+class CosineLoss(CosineSimilarityLoss):
+    """The cosine of two texts comes near their score."""
+
+    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
+        """Give the loss of a batch: tokens of both texts, and the scores."""
+        embeddings = [embed(self.model, features) for features in sentence_features]
+        return self.compute_loss_from_embeddings(embeddings, labels)
+
+
+SENTENCE_LOSSES: Final[Mapping[str, Callable[..., nn.Module]]] = {
+    RANKING_LOSS: MaskedRankingLoss,
+    "MarginMSELoss": MarginLoss,
+    "CosineSimilarityLoss": CosineLoss,
+}
+"""Losses of sentence-transformers."""
 
 
 def make_loss(
@@ -93,22 +112,59 @@ def make_loss(
     options: Mapping[str, Any],
     miner: str | None = None,
     miner_options: Mapping[str, Any] | None = None,
+    *,
+    classes: int = 0,
 ) -> nn.Module:
     """Make a loss, and its miner, by name.
+
+    Args:
+        model: The model to train.
+        name: Of the loss.
+        options: Of the loss.
+        miner: Name of the miner.
+        miner_options: Of the miner.
+        classes: Number of classes in the data: what the weights of some losses stand for.
 
     Raises:
         InvalidInput: A name or an option is unknown, or the two do not go together.
     """
     entry = catalog.check("loss", name, options)
-    if name == RANKING_LOSS:
-        if miner is not None:
-            raise InvalidInput(f"{name} takes its negatives from the batch; leave the miner {miner!r} out")
-        return _make(entry, options, functools.partial(MaskedRankingLoss, model))
+    if miner is not None and not entry.takes_miner:
+        raise InvalidInput(f"{name} takes all of a batch as it is; leave the miner {miner!r} out")
+    if name in SENTENCE_LOSSES:
+        return _make(entry, options, functools.partial(SENTENCE_LOSSES[name], model), {})
     found = None
     if miner is not None:
         chosen = catalog.check("miner", miner, miner_options)
-        found = _make(chosen, miner_options or {}, _imported(chosen))
-    return MetricLoss(model, _make(entry, options, _imported(entry)), found)
+        found = _make(chosen, miner_options or {}, _imported(chosen), {})
+    given = _given(entry, options, classes, int(model.get_embedding_dimension() or 0))
+    made = _make(entry, options, _imported(entry), given)
+    return WRAPPERS.get(name, MetricLoss)(model, made, found)
+
+
+def own_parameters(loss: nn.Module) -> list[nn.Parameter]:
+    """Give the weights of a loss that are not the model's."""
+    return [weights for name, weights in loss.named_parameters() if not name.startswith("model.")]
+
+
+def _given(entry: Entry, options: Mapping[str, Any], classes: int, dim: int) -> dict[str, Any]:
+    """Give what a loss is told that is no option: above all what the shape of its weights depends on.
+
+    Raises:
+        InvalidInput: There are too few classes.
+    """
+    known = {"num_classes": classes, "embedding_size": dim, "descriptors_dim": dim, "l": dim}
+    given: dict[str, Any] = {name: known[name] for name in entry.given}
+    if entry.name in CLAMPED:
+        given["distance"] = clamped_cosine()
+    if entry.given and classes < 2:
+        raise InvalidInput(f"{entry.name} tells classes apart; the data has {classes}, and needs 2 at least")
+    groups = options.get("K")
+    if groups is not None and not 2 <= groups <= classes:
+        raise InvalidInput(f"option 'K' of the loss {entry.name!r} must be from 2 to the {classes} classes of the data")
+    if groups is None and any(option.name == "K" for option in entry.options):
+        given["K"] = min(50, classes)
+    return given
 
 
 def _imported(entry: Entry) -> Callable[..., nn.Module]:
@@ -117,9 +173,11 @@ def _imported(entry: Entry) -> Callable[..., nn.Module]:
     return kind
 
 
-def _make(entry: Entry, options: Mapping[str, Any], kind: Callable[..., nn.Module]) -> nn.Module:
+def _make(
+    entry: Entry, options: Mapping[str, Any], kind: Callable[..., nn.Module], given: Mapping[str, Any]
+) -> nn.Module:
     try:
-        return kind(**_made_from(entry, options))
+        return kind(**{**_made_from(entry, {**entry.defaults(), **options}), **given})
     except (AssertionError, TypeError, ValueError) as error:
         raise InvalidInput(f"the {entry.kind} {entry.name!r} refuses its options {dict(options)}: {error}") from error
 

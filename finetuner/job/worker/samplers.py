@@ -9,6 +9,32 @@ from typing import Any
 import torch
 from sentence_transformers.base.sampler import DefaultBatchSampler
 
+from finetuner.api import catalog
+from finetuner.api.catalog import PAIR_LOSS, RANKING_LOSS
+from finetuner.errors import InvalidInput
+from finetuner.job.worker.examples import Examples
+
+
+def classes_to_draw(sampler: str, examples: Examples, kind: str, loss: str) -> list[int] | None:
+    """Say by which classes batches are drawn: one class a row, or None where rows are drawn at random.
+
+    Args:
+        sampler: `class`, `random`, or `auto`: by class where a loss compares the texts of a batch with each other, and
+            the data has labels.
+        examples: What is trained on.
+        kind: Of the data.
+        loss: Name of the loss.
+
+    Raises:
+        InvalidInput: The data has no classes.
+    """
+    if sampler == "class" and not examples.ids:
+        raise InvalidInput(f"sampler='class' needs data with classes, and {kind} have none; leave the sampler out")
+    compares = loss not in {RANKING_LOSS, PAIR_LOSS} and not catalog.find("loss", loss).given
+    if sampler == "class" or (sampler == "auto" and kind == "labelled" and compares):
+        return [row[:2][-1] for row in examples.ids]
+    return None
+
 
 class ClassBatchSampler(DefaultBatchSampler):
     """Draw a few items of each of many classes into every batch; each item once an epoch.

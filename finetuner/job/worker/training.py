@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
+import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,20 +20,23 @@ from sentence_transformers import (
 )
 from transformers import PrinterCallback, TrainerCallback
 
-from finetuner.api.catalog import RANKING_LOSS
+from finetuner.api import catalog
 from finetuner.api.config import DataConfig, HyperParameters
 from finetuner.data import DataSet
 from finetuner.errors import FinetunerError, InvalidInput
 from finetuner.job.worker.examples import Examples, make_examples
 from finetuner.job.worker.hooks import Acting, HookRunner, Training
 from finetuner.job.worker.losses import make_loss
-from finetuner.job.worker.optimizers import make_optimizer
+from finetuner.job.worker.optimizers import make_optimizers
 from finetuner.job.worker.report import Report
-from finetuner.job.worker.samplers import ClassBatchSampler
+from finetuner.job.worker.samplers import ClassBatchSampler, classes_to_draw
+from finetuner.job.worker.schedulers import Schedule, make_schedule
 from finetuner.job.worker.validation import Validator, shuffled_batches
 
 _LOG_LINES: Final = 20
 """How many lines about steps a run writes, about."""
+_BATCHES_A_READER: Final = 8
+"""Fewer of them are tokenized before another process has started."""
 _LOG_PAUSE_S: Final = 15.0
 """The longest time without one, where steps come."""
 
@@ -53,11 +58,14 @@ class Trained:
 
 
 class Trainer(SentenceTransformerTrainer):
-    """The library's trainer, with our batches, and a check of each loss."""
+    """The library's trainer, with our batches and schedule, and a check of each loss."""
 
-    def __init__(self, *, classes: list[int] | None, items_per_class: int, **options: Any) -> None:
+    def __init__(
+        self, *, classes: list[int] | None, items_per_class: int, config: HyperParameters, **options: Any
+    ) -> None:
         self.classes = classes
         self.items_per_class = items_per_class
+        self.config = config
         self.last_loss: float = math.nan
         super().__init__(**options)
 
@@ -66,6 +74,19 @@ class Trainer(SentenceTransformerTrainer):
         if self.classes is None:
             return super().get_batch_sampler(*args, **options)
         return ClassBatchSampler(*args, classes=self.classes, items_per_class=self.items_per_class, **options)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Schedule:
+        """Make the run's scheduler, once the number of steps is known."""
+        schedule = make_schedule(
+            optimizer or self.optimizer,
+            self.config.scheduler,
+            self.config.scheduler_options,
+            steps=num_training_steps,
+            epochs=self.config.epochs,
+            loss=lambda: self.last_loss,
+        )
+        self.lr_scheduler: Any = schedule
+        return schedule
 
     def compute_loss(self, *args: Any, **options: Any) -> Any:
         """Give the loss of a batch.
@@ -151,7 +172,7 @@ def train(
         training: The model, on the device to train on, and where progress is told.
         data: The training data.
         config: Loss, optimizer, epochs and so on.
-        data_config: Sampler and items per class.
+        data_config: Sampler, items per class, and processes that read ahead.
         hooks: What acts between the steps, in this order.
         validation: What `val_loss` is measured on at the end of each epoch, before the hooks act.
 
@@ -160,28 +181,33 @@ def train(
         LossNotFiniteError: The loss became infinite or no number.
     """
     model = training.model
-    examples = make_examples(data, config.loss, config.seed)
-    loss = make_loss(model, config.loss, config.loss_options, config.miner, config.miner_options)
-    by_class = data_config.sampler == "class" or (
-        data_config.sampler == "auto" and data.kind == "labelled" and config.loss != RANKING_LOSS
+    ids: dict[str, int] = {}
+    examples = make_examples(data, config.loss, config.seed, ids)
+    classes = len(examples.classes)
+    loss = make_loss(model, config.loss, config.loss_options, config.miner, config.miner_options, classes=classes).to(
+        model.device
     )
-    optimizer = make_optimizer(loss.parameters(), config.optimizer, config.optimizer_options, config.learning_rate)
+    readers = _readers(data_config.num_workers, len(examples), config.batch_size)
     steps = StepReport(training.report, config.batch_size)
     trainer = Trainer(
-        classes=[row[-1] for row in examples.ids] if by_class else None,
+        classes=classes_to_draw(data_config.sampler, examples, data.kind, config.loss),
         items_per_class=data_config.num_items_per_class,
+        config=config,
         model=model,
-        args=_arguments(model, config, training.run_dir / "trainer"),
+        args=_arguments(model, config, readers, training.run_dir / "trainer"),
         train_dataset=_dataset(examples),
         loss=loss,
-        optimizers=(optimizer, None),
+        optimizers=(make_optimizers(loss, config), None),
         callbacks=[steps],
     )
     trainer.remove_callback(PrinterCallback)
     steps.trainer = trainer
     acting = list(hooks)
     if validation is not None:
-        acting.insert(0, _validator(trainer, validation, config, by_class=by_class))
+        held_out = _validation_examples(validation, config, ids, classes, training.report)
+        drawn = classes_to_draw(data_config.sampler, held_out, validation.kind, config.loss)
+        batches = _batches(held_out, drawn, config, data_config.num_items_per_class)
+        acting.insert(0, Validator(trainer.loss_of, _dataset(held_out), batches, config.seed))
     trainer.add_callback(HookRunner(training, acting, lambda: trainer.last_loss))
     started_at = time.monotonic()
     trainer.train()
@@ -193,40 +219,63 @@ def train(
     )
 
 
-def _validator(trainer: Trainer, data: DataSet, config: HyperParameters, *, by_class: bool) -> Validator:
-    """Give what measures the validation loss, in batches of the same make as those of training."""
+def _validation_examples(
+    data: DataSet, config: HyperParameters, ids: dict[str, int], classes: int, report: Report
+) -> Examples:
+    """Give what the validation loss is measured on; a loss with a weight for each class knows those alone."""
     try:
-        examples = make_examples(data, config.loss, config.seed)
+        examples = make_examples(data, config.loss, config.seed, ids)
+        if "num_classes" not in catalog.find("loss", config.loss).given:
+            return examples
+        known = examples.within(classes)
     except InvalidInput as error:
         raise InvalidInput(f"the validation data (eval_data, or what val_split held out): {error}") from error
-    dataset = _dataset(examples)
-    batches = shuffled_batches(len(examples), config.batch_size, config.seed)
-    if by_class:
-        sampler = ClassBatchSampler(
-            dataset,
-            classes=[row[-1] for row in examples.ids],
-            items_per_class=trainer.items_per_class,
-            batch_size=config.batch_size,
-            drop_last=False,
-            seed=config.seed,
-        )
-        batches = list(sampler)
-    return Validator(trainer.loss_of, dataset, batches, config.seed)
+    if len(known) < len(examples):
+        left_out = len(examples) - len(known)
+        report.say(f"validation data: {left_out} rows are left out, whose class the training data has not")
+    return known
+
+
+def _batches(
+    examples: Examples, classes: list[int] | None, config: HyperParameters, items_per_class: int
+) -> list[list[int]]:
+    """Give the positions of rows that come together, in batches of the same make as those of training."""
+    if classes is None:
+        return shuffled_batches(len(examples), config.batch_size, config.seed)
+    sampler = ClassBatchSampler(
+        range(len(examples)),
+        classes=classes,
+        items_per_class=items_per_class,
+        batch_size=config.batch_size,
+        drop_last=False,
+        seed=config.seed,
+    )
+    return list(sampler)
 
 
 def _dataset(examples: Examples) -> Dataset:
-    return Dataset.from_dict({**examples.columns, "label": examples.ids})
+    return Dataset.from_dict({**examples.columns, "label": examples.targets})
+
+
+def _readers(num_workers: int, examples: int, batch_size: int) -> int:
+    """Say how many processes tokenize ahead: one core is left for the model, and each reader has some batches."""
+    if multiprocessing.get_start_method() != "fork":
+        return 0  # the tokenizer would be sent to each reader, and the model with it
+    return max(0, min(num_workers, _cores() - 1, examples // (_BATCHES_A_READER * batch_size)))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _arguments(
-    model: SentenceTransformer, config: HyperParameters, work_dir: Path
+    model: SentenceTransformer, config: HyperParameters, readers: int, work_dir: Path
 ) -> SentenceTransformerTrainingArguments:
     return SentenceTransformerTrainingArguments(
         output_dir=str(work_dir),
         num_train_epochs=config.epochs,
         per_device_train_batch_size=config.batch_size,
         learning_rate=config.learning_rate,
-        lr_scheduler_type="constant",
         seed=config.seed,
         data_seed=config.seed,
         use_cpu=torch.device(model.device).type == "cpu",
@@ -235,4 +284,5 @@ def _arguments(
         report_to=[],
         disable_tqdm=True,
         dataloader_pin_memory=False,
+        dataloader_num_workers=readers,
     )

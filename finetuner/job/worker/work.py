@@ -27,13 +27,15 @@ from finetuner.callback import (
     from_wire,
 )
 from finetuner.data import DataSet
-from finetuner.job.worker.artifact import write_artifact
+from finetuner.job.worker.artifact import save_model, write_artifact
 from finetuner.job.worker.callbacks import make_hooks
 from finetuner.job.worker.device import usable_device
 from finetuner.job.worker.evaluation import Evaluation, make_evaluation
 from finetuner.job.worker.failures import describe
 from finetuner.job.worker.hooks import Training
+from finetuner.job.worker.layers import prepare_layers
 from finetuner.job.worker.measuring import Measuring
+from finetuner.job.worker.onnx_export import check_packages, export_onnx
 from finetuner.job.worker.own import make_own
 from finetuner.job.worker.report import Report
 from finetuner.job.worker.spec import Spec, task_of
@@ -72,6 +74,8 @@ def _work(run_dir: Path, report: Report) -> None:
     spec = Spec.load(run_dir)
     config = spec.config
     check_config(config)
+    if config.model.to_onnx:
+        check_packages()
     train_data, validation = _data(spec, report)
     callbacks = [_callback(wire, spec, report) for wire in config.callbacks]
     changes_weights = any(isinstance(one, _CHANGE_WEIGHTS) for one in callbacks)
@@ -87,6 +91,7 @@ def _work(run_dir: Path, report: Report) -> None:
     )
     training = Training(model, report, run_dir, config.hyper_parameters.epochs)
     measuring.before(training)
+    report.say(str(prepare_layers(model, config.model)))
     with contextlib.ExitStack() as recording:
         for recorder in recorders:
             recording.enter_context(recorder)
@@ -101,7 +106,10 @@ def _work(run_dir: Path, report: Report) -> None:
         report.say(f"trained {trained.steps} steps in {trained.seconds:.1f} s; last loss {trained.last_loss:.4f}")
         measuring.after(training)
         report.progress(phase="saving")
-        size = write_artifact(model, spec, run_dir).stat().st_size
+        saved = save_model(model, run_dir)
+        if config.model.to_onnx:
+            report.say(str(export_onnx(model, saved, train_data.column(0))))
+        size = write_artifact(saved, spec, run_dir).stat().st_size
     for folder in ("model", "trainer", "base"):
         shutil.rmtree(run_dir / folder, ignore_errors=True)
     report.say(f"artifact of {size / 1e6:.1f} MB written; done in {time.monotonic() - started_at:.1f} s")

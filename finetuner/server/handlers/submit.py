@@ -97,10 +97,11 @@ async def _data(conn: Connection, owner_id: int, checked: Checked) -> dict[str, 
     for path, name in checked.data.items():
         if name in found:
             row = await datasets.get(conn, owner_id, name)
-            errors += caught(path, check_data_kind, path, row.kind)
+            errors += caught(path, check_data_kind, path, row.kind, checked.loss)
             kinds[path] = row.kind
         elif is_id(name):
-            errors += await _take_artifact(conn, owner_id, path, name, Task.GENERATION, found)
+            refused = await _take_artifact(conn, owner_id, path, name, Task.GENERATION, found)
+            errors += refused or caught(path, check_data_kind, path, SYNTHESIZED, checked.loss)
             kinds[path] = SYNTHESIZED
         else:
             near = near_hint(name, await datasets.names(conn, owner_id))
@@ -129,10 +130,6 @@ async def _take_artifact(
         return [FieldError(path=path, message=message)]
     if row.task != task:
         return [FieldError(path=path, message=f"the artifact {artifact_id!r} of run {row.name!r} is {_IS[task]}")]
-    if task is Task.GENERATION:
-        errors = list(caught(path, check_data_kind, path, SYNTHESIZED))
-        if errors:
-            return errors
     if found is not None:
         found[artifact_id] = row.artifact_sha256
     return []

@@ -8,6 +8,7 @@ import torch
 
 from finetuner.errors import InvalidInput
 from finetuner.job.worker.failures import describe
+from finetuner.job.worker.onnx_export import OnnxExportError
 from finetuner.job.worker.training import LossNotFiniteError
 
 
@@ -25,6 +26,7 @@ def test_memory_that_ran_out_is_named_with_a_hint() -> None:
     ("error", "type_", "hint"),
     [
         (LossNotFiniteError("the loss became nan in step 3"), "LossNotFinite", "learning_rate"),
+        (OnnxExportError("the model in ONNX gives other embeddings"), "OnnxExport", "to_onnx"),
         (OSError(errno.ENOSPC, "No space left on device"), "StorageFull", "disk"),
     ],
 )
