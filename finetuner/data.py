@@ -340,7 +340,7 @@ def _read_csv(file: Iterable[str], options: CSVOptions, path: Path | None) -> It
             length += len(line)
             if length > _SAMPLE_CHARS:
                 break
-    dialect = _dialect(sample) if options.dialect == "auto" else options.dialect
+    dialect = find_dialect(sample) if options.dialect == "auto" else options.dialect
     reader = csv.reader(itertools.chain(sample, lines), dialect)
     before = 0
     try:
@@ -356,7 +356,7 @@ def _is_header(row: list[str]) -> bool:
     return all(cell.strip().lower() in _HEADER_WORDS for cell in row)
 
 
-def _dialect(sample: list[str]) -> type[csv.Dialect]:
+def find_dialect(sample: list[str]) -> type[csv.Dialect]:
     """Choose the delimiter that cuts most rows alike, into more than one cell; a prose comma has a blank after it."""
 
     def fit(delimiter: str) -> tuple[float, int]:

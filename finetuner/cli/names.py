@@ -27,6 +27,12 @@ def shown_name(info: RunInfo) -> str:
     return info.name if info.experiment_name == "default" else f"{info.experiment_name}/{info.name}"
 
 
+def ending(info: RunInfo) -> str:
+    """Say how a run ended, in one line."""
+    details = f": {info.details}" if info.details else ""
+    return f"{shown_name(info)} {info.status}{details}"
+
+
 async def find_run(client: AsyncClient, text: str, experiment_name: str | None) -> AsyncRun:
     """Get the run that a command line names.
 
