@@ -38,6 +38,7 @@ from finetuner.sync import build_model as build_model
 from finetuner.sync import close as close
 from finetuner.sync import create_experiment as create_experiment
 from finetuner.sync import create_run as create_run
+from finetuner.sync import create_synthesis_run as create_synthesis_run
 from finetuner.sync import create_training_run as create_training_run
 from finetuner.sync import delete_experiment as delete_experiment
 from finetuner.sync import delete_experiments as delete_experiments
@@ -59,6 +60,7 @@ from finetuner.sync import list_model_options as list_model_options
 from finetuner.sync import list_models as list_models
 from finetuner.sync import list_runs as list_runs
 from finetuner.sync import login as login
+from finetuner.sync import synthesize as synthesize
 from finetuner.sync import wait_all as wait_all
 from finetuner.sync import watch as watch
 

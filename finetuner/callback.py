@@ -3,18 +3,21 @@
     import finetuner
     finetuner.fit(..., callbacks=[finetuner.callback.EvaluationCallback('queries.csv', index_data='names.csv')])
 
-Names, parameters and defaults are those of the old client (0.8.1).
+Names, parameters and defaults are those of the old client (0.8.1). A `CustomCallback` is one of your own.
 """
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal, TextIO, TypeAlias
+from typing import Any, ClassVar, Final, Literal, Protocol, Self, TextIO, TypeAlias
 
 import attrs
 
 from finetuner.api import catalog
+from finetuner.api.names import near_hint
 from finetuner.errors import InvalidInput, ModelNotSupported
 
 DataSource: TypeAlias = str | Path | TextIO | list[Any]
@@ -112,7 +115,7 @@ class BestModelCheckpoint(Callback):
 
 @attrs.frozen
 class TrainingCheckpoint(Callback):
-    """Keep the weights of the last epochs.
+    """Keep the weights of the last epochs, as models in the folders `checkpoints/epoch-N` of the artifact.
 
     Args:
         last_k_epochs: How many of them.
@@ -121,20 +124,45 @@ class TrainingCheckpoint(Callback):
     last_k_epochs: int = attrs.field(default=1, validator=_number(int, 1))
 
 
+WANDB_KEY: Final = "WANDB_API_KEY"
+"""The secret that a `WandBLogger` needs."""
+WANDB_MISSING: Final = 'a WandBLogger needs the package wandb where the job runs: pip install "finetuner[wandb]"'
+WANDB_ARGS: Final = (
+    "allow_val_change config config_exclude_keys config_include_keys dir entity force fork_from group id job_type mode "
+    "name notes project resume resume_from tags"
+).split()
+"""Arguments of `wandb.init` that a run may set; the others change how the job's process works, or hold a key."""
+
+
+def _wandb_args(owner: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, dict):
+        raise _refusal(owner, attribute, "must be a dict", value)
+    for name in value:
+        if name not in WANDB_ARGS:
+            raise InvalidInput(
+                f"WandBLogger: wandb_args cannot have {name!r}.{near_hint(str(name), WANDB_ARGS)} There are: "
+                f"{', '.join(WANDB_ARGS)}"
+            )
+
+
 @attrs.frozen
 class WandBLogger(Callback):
-    """Record the run in Weights & Biases.
+    """Record the run in Weights & Biases; needs `pip install "finetuner[wandb]"` where jobs run.
+
+    The key comes from `fit(secrets={"WANDB_API_KEY": ...})` or, on the embedded server, from the caller's environment;
+    with `WANDB_MODE=offline` none is needed.
 
     Args:
         metrics_logger_step: Write a point each `batch` or each `epoch`.
-        wandb_args: Arguments of `wandb.init`.
+        wandb_args: Arguments of `wandb.init`, such as `{"project": "search", "tags": ["nightly"]}`.
         log_zero_shot: Also record the metrics from before training.
+
+    Raises:
+        InvalidInput: `wandb.init` has no such argument, or it is none that a run may set.
     """
 
     metrics_logger_step: Literal["batch", "epoch"] = attrs.field(default="epoch", validator=_one_of("batch", "epoch"))
-    wandb_args: dict[str, Any] | None = attrs.field(
-        default=None, validator=_none_or(_instance(dict, "a dict")), repr=False
-    )
+    wandb_args: dict[str, Any] | None = attrs.field(default=None, validator=_none_or(_wandb_args), repr=False)
     log_zero_shot: bool = attrs.field(default=True, validator=_on_off)
 
 
@@ -145,9 +173,9 @@ class EarlyStopping(Callback):
     Args:
         monitor: `val_loss`, `train_loss`, or a metric of an `EvaluationCallback`.
         mode: `min`, `max`, or `auto`: told from the name.
-        patience: Epochs to wait for an improvement.
-        min_delta: The least change that counts as one.
-        baseline: A value that must be beaten.
+        patience: Epochs without an improvement after which training stops; 0 is as good as 1.
+        min_delta: A change must be greater than this to count as one.
+        baseline: A value that must be beaten: until it is, no epoch counts as an improvement.
     """
 
     monitor: str = attrs.field(default="val_loss", validator=_text)
@@ -159,7 +187,7 @@ class EarlyStopping(Callback):
 
 @attrs.frozen
 class EvaluationCallback(Callback):
-    """Measure retrieval before and after training.
+    """Measure retrieval before and after training, and at the end of each epoch.
 
     Each query is searched in the index; relevant is what has the query's label. Without `index_data`, labelled
     queries are searched among themselves, and of pairs the first texts are searched in the second.
@@ -173,8 +201,9 @@ class EvaluationCallback(Callback):
         batch_size: Texts encoded at a time.
         exclude_self: Leave a query out of its own results when queries are searched among themselves.
         limit: The `k` of the metrics, and how many results are looked at.
-        distance: `cosine`, `euclidean` or `sqeuclidean`.
-        steps_per_interval: Also measure every so many steps, into the log.
+        distance: `cosine`, `dot`, `euclidean` or `sqeuclidean`.
+        steps_per_interval: Measure every so many steps too, besides each epoch's end: lines of the log, and points of
+            series by step.
         gather_examples: Keep the results of some queries, for `run.example_results()`.
         num_example_queries: How many.
         num_workers: Taken for old callers; texts are encoded in the training process.
@@ -197,7 +226,7 @@ class EvaluationCallback(Callback):
     batch_size: int = attrs.field(default=32, validator=_number(int, 1))
     exclude_self: bool = attrs.field(default=True, validator=_on_off)
     limit: int = attrs.field(default=20, validator=_number(int, 1))
-    distance: str = attrs.field(default="cosine", validator=_one_of("cosine", "euclidean", "sqeuclidean"))
+    distance: str = attrs.field(default="cosine", validator=_one_of("cosine", "dot", "euclidean", "sqeuclidean"))
     steps_per_interval: int | None = attrs.field(default=None, validator=_none_or(_number(int, 1)))
     gather_examples: bool = attrs.field(default=False, validator=_on_off)
     num_example_queries: int = attrs.field(default=5, validator=_number(int, 1))
@@ -218,6 +247,130 @@ class WiSEFTCallback(Callback):
     alpha: float = attrs.field(default=0.4, validator=_number(float, 0, 1))
 
 
+class Training(Protocol):
+    """What a callback of your own sees of a training, and may ask of it."""
+
+    @property
+    def model(self) -> Any:
+        """The `SentenceTransformer` that is trained; its weights may be changed."""
+
+    @property
+    def run_dir(self) -> Path:
+        """A folder of the run; files left there go away with the run."""
+
+    @property
+    def epoch(self) -> float:
+        """Epochs that are done; whole at the end of one."""
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that were asked for."""
+
+    @property
+    def step(self) -> int:
+        """Steps that are done."""
+
+    @property
+    def steps(self) -> int:
+        """Steps that all epochs have."""
+
+    @property
+    def loss(self) -> float:
+        """Of the last step."""
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The newest value of each: `train_loss`, `val_loss`, what an `EvaluationCallback` or a callback measured."""
+
+    def log(self, text: str) -> None:
+        """Write a line into the run's log."""
+
+    def record(self, values: Mapping[str, float]) -> None:
+        """Record values of this step: they become series, and `EarlyStopping` may monitor them."""
+
+    def stop(self, reason: str) -> None:
+        """Let the training end here; the reason goes into the log."""
+
+
+class CustomCallback(Callback):
+    """A callback of your own: subclass it in a module beside your script, and override what should act.
+
+    It runs in the job, on the embedded server alone: the job imports the class by its module, and makes the callback
+    again with the arguments that you made it with, which must be plain numbers, texts, lists and dicts. An exception
+    fails the run.
+
+    Example:
+        class Announce(CustomCallback):  # in my_callbacks.py
+            def on_epoch_end(self, training: Training) -> None:
+                training.log(f"loss {training.metrics['train_loss']:.3f}")
+    """
+
+    _arguments: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Keep the arguments, to send them."""
+        made = super().__new__(cls)
+        object.__setattr__(made, "_arguments", _bound(cls, args, kwargs))
+        return made
+
+    def to_wire(self) -> dict[str, Any]:
+        """Give `{"name": "module:Class", "options": {...}}`.
+
+        Raises:
+            InvalidInput: A job could not import the class.
+        """
+        self.import_folder()
+        return {"name": f"{type(self).__module__}:{type(self).__qualname__}", "options": dict(self._arguments)}
+
+    def import_folder(self) -> Path:
+        """Give the folder from which the class's module is imported.
+
+        Raises:
+            InvalidInput: A job could not import the class: it stands in a script, in a function, or in no file.
+        """
+        kind = type(self)
+        file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+        if kind.__module__ == "__main__" or not kind.__qualname__.isidentifier() or file is None:
+            raise InvalidInput(
+                f"the job cannot import the callback {kind.__qualname__!r} of {kind.__module__!r}: define it at the "
+                "top of a module of its own, such as my_callbacks.py beside the script, and import it from there"
+            )
+        path = Path(file).resolve()
+        depth = kind.__module__.count(".") + (path.stem == "__init__")
+        return path.parents[depth]
+
+    def on_train_begin(self, training: Training) -> None:
+        """Act before the first step."""
+
+    def on_step_end(self, training: Training) -> None:
+        """Act after a step."""
+
+    def on_epoch_end(self, training: Training) -> None:
+        """Act after an epoch: its losses and the values of each `EvaluationCallback` are there."""
+
+    def on_train_end(self, training: Training) -> None:
+        """Act after the last step, before the best weights are restored and `WiSEFTCallback` mixes."""
+
+
+def _bound(kind: type, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the arguments of a class by their names: those of the class's `__init__`."""
+    if kind.__init__ is object.__init__:  # type: ignore[misc] # compared, not called
+        if args or kwargs:
+            raise TypeError(f"{kind.__name__}() takes no arguments")
+        return {}
+    bound = inspect.signature(kind.__init__).bind(None, *args, **kwargs)  # type: ignore[misc] # `self` is not needed
+    named: dict[str, Any] = {}
+    for name, value in list(bound.arguments.items())[1:]:
+        parameter = bound.signature.parameters[name]
+        if parameter.kind is parameter.VAR_KEYWORD:
+            named |= value
+        elif parameter.kind in {parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY}:
+            raise InvalidInput(f"{kind.__name__}: the argument {name!r} has no name to be sent by; give it one")
+        else:
+            named[name] = value
+    return named
+
+
 CALLBACKS: Final[Mapping[str, type[Callback]]] = {
     kind.__name__: kind
     for kind in (
@@ -229,7 +382,7 @@ CALLBACKS: Final[Mapping[str, type[Callback]]] = {
         WiSEFTCallback,
     )
 }
-"""Every callback by its name."""
+"""Every callback by its name; a `CustomCallback` goes by `module:Class`."""
 
 
 def from_wire(name: str, options: Mapping[str, Any]) -> Callback:
@@ -243,18 +396,17 @@ def from_wire(name: str, options: Mapping[str, Any]) -> Callback:
 
 
 def check_callbacks(callbacks: list[Callback]) -> None:
-    """Refuse callbacks that the job does not offer, or two whose metrics would have the same names.
+    """Refuse callbacks that the job does not offer, each by itself.
 
     Raises:
-        InvalidInput: One is no callback, is not offered, or needs a caption.
+        InvalidInput: One is no callback, is not offered, or could not be imported by the job.
     """
     for callback in callbacks:
         if not isinstance(callback, Callback):
             raise InvalidInput(
-                f"a callback must be one of finetuner.callback's ({', '.join(CALLBACKS)}), not {callback!r}"
+                f"a callback must be one of finetuner.callback's ({', '.join(CALLBACKS)}), or a CustomCallback, not "
+                f"{callback!r}"
             )
         wire = callback.to_wire()
-        catalog.check("callback", wire["name"], wire["options"])
-    captions = [callback.caption for callback in callbacks if isinstance(callback, EvaluationCallback)]
-    if len(set(captions)) < len(captions):
-        raise InvalidInput("each EvaluationCallback of a run needs a caption of its own: caption='...'")
+        if not isinstance(callback, CustomCallback):
+            catalog.check("callback", wire["name"], wire["options"])

@@ -1,19 +1,27 @@
 """Training and evaluation data: read from a CSV or a list, checked, and written as the file that is uploaded.
 
 The file is UTF-8 JSON Lines: a header `{"format": "finetuner-data/1", "kind": ..., "columns": [...]}`, then one array
-of texts a row. The same data gives the same bytes, and so the same sha256 and the same name.
+of texts a row; a number, such as a margin, is the text of its shortest exact form. The same data gives the same bytes,
+and so the same sha256 and the same name. The artifact of a synthesis run holds such a file, and is read like one.
+
+Past 400 lines, since what reads, checks and writes a row must agree on every rule about it.
 """
 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import errno
 import hashlib
 import itertools
+import math
+import numbers
 import os
 import random
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, TextIO, TypeAlias
@@ -22,6 +30,7 @@ import attrs
 import orjson
 
 from finetuner.api.names import safe_name
+from finetuner.api.synthesis import DATA_FORMAT, JSONL, MANIFEST
 from finetuner.errors import InvalidData, InvalidInput, StorageFull
 
 FORMAT: Final = "finetuner-data/1"
@@ -30,18 +39,24 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "triplets": ("anchor", "positive", "negative"),
     "labelled": ("text", "label"),
     "texts": ("text",),
+    "scored": ("sentence1", "sentence2", "score"),
+    "margins": ("query", "positive", "negative", "margin"),
 }
 """The columns of each kind of data set."""
+NUMBER_COLUMNS: Final = ("score", "margin")
+"""The columns that hold numbers; each is the last of its kind of data set."""
 _HEADER_WORDS: Final = frozenset(
     "anchor positive negative query text label sentence1 sentence2 sentence premise hypothesis document passage "
-    "class".split()
+    "class score margin".split()
 )
 _DELIMITERS: Final = ",\t;|"
 _SAMPLE_CHARS: Final = 64 * 1024
+_CHUNK_BYTES: Final = 1 << 20
 
 Source: TypeAlias = str | Path | TextIO | Sequence[Any]
-"""A CSV file, an open one, or a list of texts or of rows."""
-_Row: TypeAlias = tuple[int, list[str]]
+"""A CSV file, an open one, the zip that a synthesis run left, or a list of texts or of rows."""
+_Row: TypeAlias = tuple[int, list[str | float]]
+"""Its number, for messages, and its cells; a number only where it was one in a list, or the file says so."""
 
 
 def _check_size(_: object, __: object, value: Any) -> None:
@@ -105,9 +120,11 @@ class PreparedData:
     """Of the file, in hexadecimal."""
     size_bytes: int
     kind: str
-    """`pairs`, `triplets`, `labelled` or `texts`."""
+    """One of `COLUMNS`."""
     columns: tuple[str, ...]
     rows: int
+    first_line: int = 1
+    """Where the first row stood in the file or list, counted from 1."""
     name: str
     """What the server calls it: the given file's name and the first 12 digits of the sha256."""
 
@@ -135,8 +152,9 @@ def prepare(
     """Read and check data, and write it as the file that is uploaded.
 
     Args:
-        source: The path of a CSV file, an open text file, or a list of texts, of `(text, text)`, of
-            `(text, text, text)`, or, with `is_labeled` or a number as label, of `(text, label)`.
+        source: The path of a CSV file or of a synthesis run's zip, an open text file, or a list of texts, of
+            `(text, text)`, of `(text, text, text)`, of `(text, text, score)`, of `(query, positive, negative, margin)`,
+            or, with `is_labeled` or a number as label, of `(text, label)`.
         options: How to read it.
         name: What to call it, instead of the file's name.
         directory: Where to write; by default a new folder among the system's temporary ones.
@@ -153,7 +171,8 @@ def prepare(
     options = options or CSVOptions()
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
-        return _write(_read_file(path, options), options, name or path.stem, path, directory)
+        rows = _read_zip(path) if zipfile.is_zipfile(path) else _read_file(path, options)
+        return _write(rows, options, name or path.stem, path, directory)
     if hasattr(source, "read"):
         given = getattr(source, "name", None)
         shown = Path(given) if isinstance(given, str) and not given.startswith("<") else None
@@ -168,13 +187,13 @@ def prepare(
 
 
 def read(path: str | Path) -> DataSet:
-    """Read a file that `prepare` wrote.
+    """Read a file that `prepare` wrote, or the zip that a synthesis run left.
 
     Raises:
         InvalidData: It is no such file, or is damaged.
     """
     path = Path(path)
-    with path.open("rb") as lines:
+    with _jsonl(path) as lines:
         try:
             header = orjson.loads(next(lines, b""))
             kind, columns = header["kind"], tuple(header["columns"])
@@ -191,8 +210,61 @@ def read(path: str | Path) -> DataSet:
                 raise InvalidData(f"not JSON: {error}", path=path, line=number) from error
             if not isinstance(row, list) or len(row) != len(columns) or not all(isinstance(one, str) for one in row):
                 raise InvalidData(f"not an array of {len(columns)} texts", path=path, line=number)
+            if columns[-1] in NUMBER_COLUMNS:
+                _number(row[-1], len(columns), columns[-1], number, path)
             rows.append(tuple(row))
     return DataSet(kind=kind, columns=columns, rows=tuple(rows))
+
+
+def header_line(kind: str) -> bytes:
+    """Give the first line of a data set's file."""
+    return orjson.dumps({"format": FORMAT, "kind": kind, "columns": COLUMNS[kind]}) + b"\n"
+
+
+def row_line(row: Sequence[str | float]) -> bytes:
+    """Give the line of a row.
+
+    Raises:
+        TypeError: A text cannot be written as UTF-8.
+    """
+    return orjson.dumps(row) + b"\n"
+
+
+@contextlib.contextmanager
+def _jsonl(path: Path) -> Iterator[Iterator[bytes]]:
+    """Give the lines of a data set's file, which may lie in a zip."""
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            yield file
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check_zip(archive, path)
+            with archive.open(JSONL) as file:
+                yield file
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error) as error:
+        raise InvalidData(f"it is not a whole zip: {error}", path=path) from error
+
+
+def _check_zip(archive: zipfile.ZipFile, path: Path) -> None:
+    """Make sure that a zip is what a synthesis run left, its rows as they were written."""
+    if MANIFEST not in archive.namelist():
+        raise InvalidData(f"it is no zip of a synthesis run: {MANIFEST} is not in it", path=path)
+    try:
+        manifest: dict[str, Any] = orjson.loads(archive.read(MANIFEST))
+        found, sha256 = manifest["format"], manifest["files"].get(JSONL, {}).get("sha256")
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidData(f"its {MANIFEST} cannot be read", path=path) from error
+    if found != DATA_FORMAT:
+        message = "this zip holds no training data; its format is"
+        raise InvalidData(f"{message} {found!r}. A tuned model to go on from is given as model_artifact", path=path)
+    digest = hashlib.sha256()
+    if JSONL in archive.namelist():
+        with archive.open(JSONL) as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    if digest.hexdigest() != sha256:
+        raise InvalidData(f"it is damaged: the sha256 of {JSONL} is not the manifest's", path=path)
 
 
 def _write(
@@ -227,15 +299,28 @@ def _write(
             raise StorageFull(f"no room in {folder} for the prepared data: {error.strerror}") from error
         raise
     return PreparedData(
-        path=target, sha256=sha256, size_bytes=size, kind=kind, columns=COLUMNS[kind], rows=count - 1, name=name
+        path=target,
+        sha256=sha256,
+        size_bytes=size,
+        kind=kind,
+        columns=COLUMNS[kind],
+        rows=count - 1,
+        first_line=first[0],
+        name=name,
     )
 
 
 def _lines(kind: str, first: _Row, rest: Iterator[_Row], source: Path | None) -> Iterator[bytes]:
-    yield orjson.dumps({"format": FORMAT, "kind": kind, "columns": COLUMNS[kind]}) + b"\n"
+    yield header_line(kind)
+    last = COLUMNS[kind][-1]
     for number, row in itertools.chain([first], rest):
+        if last in NUMBER_COLUMNS:
+            row[-1] = repr(_number(row[-1], len(row), last, number, source))
+        elif isinstance(row[-1], float):
+            message = f"column {len(row)} is the number {row[-1]:g}, and a text in the rows before"
+            raise _bad_row(message, number, source)
         try:
-            yield orjson.dumps(row) + b"\n"
+            yield row_line(row)
         except TypeError as error:
             raise _bad_row("a text in it cannot be written as UTF-8 (a lone surrogate)", number, source) from error
 
@@ -246,15 +331,34 @@ def _kind(first: _Row, options: CSVOptions, source: Path | None) -> str:
         if len(row) != 2:
             raise _bad_row(f"labelled data has two columns, a text and its label; this has {len(row)}", number, source)
         return "labelled"
-    kinds = {1: "texts", 2: "pairs", 3: "triplets"}
+    kinds = {1: "texts", 2: "pairs", 3: "scored" if isinstance(row[-1], float) else "triplets", 4: "margins"}
     if len(row) not in kinds:
         raise _bad_row(
             f"there are {len(row)} columns; one is texts, two are pairs (or a text and its label, with "
-            "CSVOptions(is_labeled=True)), three are anchor, positive, negative",
+            "CSVOptions(is_labeled=True)), three are anchor, positive, negative (or two texts and a score), four are "
+            "query, positive, negative and margin",
             number,
             source,
         )
     return kinds[len(row)]
+
+
+def _number(cell: str | float, place: int, name: str, number: int, source: Path | None) -> float:
+    value = _as_number(cell)
+    if value is None:
+        raise _bad_row(f"column {place}, the {name}, must be a finite number, not {cell!r}", number, source)
+    if name == "score" and abs(value) > 1:
+        message = f"column {place}, the score, is a cosine, from -1 to 1, not {value:g}; scale the scores"
+        raise _bad_row(message, number, source)
+    return value
+
+
+def _as_number(cell: str | float) -> float | None:
+    try:
+        value = float(cell)
+    except (ValueError, OverflowError):
+        return None
+    return value if math.isfinite(value) else None
 
 
 def _checked(rows: Iterator[_Row], options: CSVOptions, source: Path | None) -> Iterator[_Row]:
@@ -262,7 +366,7 @@ def _checked(rows: Iterator[_Row], options: CSVOptions, source: Path | None) -> 
     taken = 0
     draw = random.Random(0)  # noqa: S311 - the same rows of the same file each time
     for number, cells in rows:
-        row = [cell.strip() for cell in cells]
+        row = [cell.strip() if isinstance(cell, str) else cell for cell in cells]
         width = width or len(row)
         if len(row) != width:
             raise _bad_row(
@@ -271,7 +375,7 @@ def _checked(rows: Iterator[_Row], options: CSVOptions, source: Path | None) -> 
                 number,
                 source,
             )
-        if not all(row):
+        if "" in row:
             raise _bad_row(f"column {row.index('') + 1} is empty", number, source)
         if options.sampling_rate is not None and draw.random() >= options.sampling_rate:
             continue
@@ -293,18 +397,36 @@ def _read_list(source: Sequence[Any]) -> Iterator[_Row]:
             yield number, [item]
             continue
         cells = list(item) if isinstance(item, tuple | list) else []
-        is_label = [index == 1 and len(cells) == 2 and isinstance(cell, int) for index, cell in enumerate(cells)]
-        if not cells or not all(isinstance(cell, str) or ok for cell, ok in zip(cells, is_label, strict=True)):
+        label = cells[-1] if len(cells) == 2 and isinstance(cells[-1], int) else None
+        score = cells[-1] if len(cells) in {3, 4} and _is_number(cells[-1]) else None
+        texts = cells if label is None and score is None else cells[:-1]
+        if not cells or not all(isinstance(cell, str) for cell in texts):
             raise InvalidData(
                 f"row {number}: it must be a text, or a tuple of texts, not {str(item)[:60]!r} ({type(item).__name__})",
                 line=number,
             )
-        yield number, [str(cell) for cell in cells]
+        yield number, [*texts, *([] if label is None else [str(label)]), *([] if score is None else [_float(score)])]
+
+
+def _is_number(cell: object) -> bool:
+    return isinstance(cell, numbers.Real) and not isinstance(cell, bool)
+
+
+def _float(cell: numbers.Real) -> float:
+    try:
+        return float(cell)
+    except OverflowError:
+        return math.inf
 
 
 def _has_number_labels(source: Sequence[Any]) -> bool:
     first = source[0] if source else None
     return isinstance(first, tuple | list) and len(first) == 2 and isinstance(first[1], int)
+
+
+def _read_zip(path: Path) -> Iterator[_Row]:
+    for number, row in enumerate(read(path).rows, start=1):
+        yield number, list(row)
 
 
 def _read_file(path: Path, options: CSVOptions) -> Iterator[_Row]:
@@ -341,19 +463,48 @@ def _read_csv(file: Iterable[str], options: CSVOptions, path: Path | None) -> It
             if length > _SAMPLE_CHARS:
                 break
     dialect = find_dialect(sample) if options.dialect == "auto" else options.dialect
-    reader = csv.reader(itertools.chain(sample, lines), dialect)
+    rows = _csv_rows(csv.reader(itertools.chain(sample, lines), dialect), path)
+    first = next(rows, None)
+    if first is None:
+        return
+    header = [str(cell).strip().lower() for cell in first[1]]
+    if not _HEADER_WORDS.issuperset(header):
+        first_rows = itertools.chain([first], rows)
+        yield from _told_scores(first_rows) if len(header) == 3 else first_rows
+    elif len(header) == 3 and header[-1] == "score":
+        yield from _with_scores(rows, path)
+    else:
+        yield from rows
+
+
+def _csv_rows(reader: Any, path: Path | None) -> Iterator[_Row]:
     before = 0
     try:
-        for index, row in enumerate(reader):
-            if row and (index or not _is_header(row)):
+        for row in reader:
+            if row:
                 yield before + 1, row
             before = reader.line_num
     except csv.Error as error:
         raise InvalidData(f"not CSV: {error}", path=path, line=before + 1) from error
 
 
-def _is_header(row: list[str]) -> bool:
-    return all(cell.strip().lower() in _HEADER_WORDS for cell in row)
+def _with_scores(rows: Iterator[_Row], path: Path | None) -> Iterator[_Row]:
+    """Read the last of three columns as numbers, as the header says."""
+    for number, row in rows:
+        yield number, [*row[:-1], _number(row[-1], len(row), "score", number, path)] if len(row) == 3 else row
+
+
+def _told_scores(rows: Iterator[_Row]) -> Iterator[_Row]:
+    """Take the third column for scores where there is a number in every row of it; nothing else tells them apart."""
+    held: list[_Row] = []
+    for number, row in rows:
+        held.append((number, row))
+        if len(row) == 3 and _as_number(row[-1]) is None:
+            break
+    else:
+        yield from ((number, [*row[:-1], float(row[-1])] if len(row) == 3 else row) for number, row in held)
+        return
+    yield from itertools.chain(held, rows)
 
 
 def find_dialect(sample: list[str]) -> type[csv.Dialect]:

@@ -29,6 +29,7 @@ import platformdirs
 from finetuner.api import embedded
 from finetuner.api.routes import BY_NAME, Route
 from finetuner.api.types import API_MIN, API_VERSION
+from finetuner.callback import WANDB_MISSING
 from finetuner.errors import (
     MissingExtra,
     ServerError,
@@ -178,13 +179,19 @@ def check_service_packages() -> None:
     _check_installed(_SERVICE_MODULES)
 
 
-def check_job_packages() -> None:
+def check_job_packages(*, with_wandb: bool = False) -> None:
     """Check, without importing them, that the packages of training jobs are installed here.
+
+    Args:
+        with_wandb: The job records in Weights & Biases.
 
     Raises:
         MissingExtra: One is not; the message names the command that installs it.
     """
-    _check_installed((*_SERVICE_MODULES, *(() if os.environ.get("FINETUNER_JOB_ARGV") else _JOB_MODULES)))
+    is_own = not os.environ.get("FINETUNER_JOB_ARGV")
+    _check_installed((*_SERVICE_MODULES, *(_JOB_MODULES if is_own else ())))
+    if with_wandb and is_own and find_spec("wandb") is None:
+        raise MissingExtra(WANDB_MISSING)
 
 
 def log_lines(count: int = 20) -> list[str]:

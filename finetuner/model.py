@@ -1,4 +1,4 @@
-"""Load a tuned model and encode texts with it.
+"""Load a tuned model and encode texts with it; name the models of a synthesis.
 
 torch is imported when a model is loaded, never before.
 """
@@ -17,7 +17,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import attrs
 import numpy as np
@@ -25,6 +25,7 @@ import numpy.typing as npt
 import orjson
 import platformdirs
 
+from finetuner.api import synthesis
 from finetuner.api.models import ModelChoice, model_names, resolve
 from finetuner.errors import ArtifactCorrupt, InvalidInput, MissingExtra, NotFound
 
@@ -33,11 +34,70 @@ if TYPE_CHECKING:
 
 MANIFEST: Final = "manifest.json"
 ARTIFACT_FORMAT: Final = "finetuner-artifact/1"
+DATA_NOT_MODEL: Final = "the training data of a synthesis run, no model: give it to fit(train_data=...)"
 _HUB_FILES: Final = ("*.json", "*.txt", "*.model", "*.safetensors")
 """What a model's folder needs; weights in pickle are never fetched."""
 _CHUNK_BYTES: Final = 1 << 20
 
 Floats = npt.NDArray[np.float32]
+
+
+class HasArtifact(Protocol):
+    """A run: what has the id of an artifact."""
+
+    @property
+    def artifact_id(self) -> str:
+        """24 hexadecimal digits."""
+
+
+ModelSource: TypeAlias = str | Path | HasArtifact
+"""A model's short name, a hub's `org/name`, a folder, a run, or its `artifact_id`."""
+
+
+def _name_of(source: object) -> str:
+    if isinstance(source, Path):
+        return str(source) if len(source.parts) > 1 or source.is_absolute() else f".{os.sep}{source}"
+    name = getattr(source, "artifact_id", source)
+    if not isinstance(name, str) or not name.strip():
+        raise InvalidInput(f"SynthesisModels: a model is a name, a folder, a run or its artifact_id, not {source!r}")
+    return name
+
+
+def _names_of(source: ModelSource | Sequence[ModelSource]) -> tuple[str, ...]:
+    return tuple(map(_name_of, source)) if isinstance(source, list | tuple) else (_name_of(source),)
+
+
+def _name_or_none(source: ModelSource | None) -> str | None:
+    return None if source is None else _name_of(source)
+
+
+@attrs.frozen
+class SynthesisModels:
+    """The models that `synthesize` makes training data with.
+
+    Args:
+        relation_miner: The embedding model, or several, that finds for each query the texts of the corpus that are
+            nearest to it: short names of `list_models()`, `org/name` of a hub, folders on the server's machine, runs,
+            or their `artifact_id`.
+        cross_encoder: The model that reads a query and a text at once and scores how well they go together: `org/name`
+            of a hub, or a folder. None: the last relation miner scores them, by the cosine of their vectors.
+
+    Raises:
+        InvalidInput: A value is no model.
+
+    Example:
+        >>> SynthesisModels("all-minilm-l6-v2", None).relation_miner
+        ('all-minilm-l6-v2',)
+    """
+
+    relation_miner: tuple[str, ...] = attrs.field(converter=_names_of)
+    cross_encoder: str | None = attrs.field(converter=_name_or_none)
+
+
+synthesis_model_en: Final = SynthesisModels("sbert-base-en", synthesis.CROSS_ENCODER_EN)
+"""For texts in English."""
+synthesis_model_multi: Final = SynthesisModels("distiluse-base-multi", synthesis.CROSS_ENCODER_MULTI)
+"""For texts in many languages."""
 
 
 @attrs.frozen(kw_only=True, repr=False, eq=False)
@@ -252,6 +312,7 @@ def unpack(artifact: Path, cache_dir: Path) -> Path:
 
     Raises:
         ArtifactCorrupt: A file is missing, too many, damaged, or would land outside of the folder.
+        InvalidInput: It is what a synthesis run left: no model.
     """
     digest = hashlib.sha256()
     with artifact.open("rb") as file:
@@ -298,6 +359,8 @@ def _extract(artifact: Path, folder: Path) -> None:
 def _manifest_files(content: bytes, artifact: Path) -> dict[str, str]:
     try:
         manifest: dict[str, Any] = orjson.loads(content)
+        if manifest["format"] == synthesis.DATA_FORMAT:
+            raise InvalidInput(f"{artifact} is {DATA_NOT_MODEL}")
         if manifest["format"] != ARTIFACT_FORMAT:
             raise ArtifactCorrupt(
                 f"{artifact}: its format {manifest['format']!r} is not known; a newer version reads it"

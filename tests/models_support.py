@@ -54,6 +54,30 @@ def make_tiny_model(folder: Path, *, dim: int = 32, seed: int = 0) -> Path:
     return folder
 
 
+def make_tiny_cross_encoder(folder: Path, *, labels: int = 1, seed: int = 0) -> Path:
+    """Save a random cross encoder of two small layers, with the vocabulary of the tiny model."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
+
+    words = [*FILLERS, *(word for topic in TOPICS.values() for word in topic.split()), *TOPICS]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        num_labels=labels,
+        initializer_range=0.5,
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer = BertTokenizer(vocab={word: number for number, word in enumerate(vocabulary)}, model_max_length=64)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def labelled_rows(count: int = 96, seed: int = 0) -> list[tuple[str, str]]:
     """Give sentences about a topic, each with its topic as label."""
     import random
@@ -66,6 +90,43 @@ def labelled_rows(count: int = 96, seed: int = 0) -> list[tuple[str, str]]:
         draw.shuffle(words)
         rows.append((" ".join(words), topic))
     return rows
+
+
+def write_synthesis_spec(
+    run_dir: Path,
+    queries: Sequence[Any],
+    corpus: Sequence[Any],
+    *,
+    miners: Sequence[Path | str],
+    cross_encoder: Path | str | None = None,
+    num_relations: int = 3,
+    artifacts: Mapping[str, Path] | None = None,
+) -> Path:
+    """Write a run directory's `spec.json` for a synthesis."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    data = {
+        name: prepare(rows, directory=run_dir, name=name).path
+        for name, rows in (("queries", queries), ("corpus", corpus))
+    }
+    spec = {
+        "schema": 1,
+        "run_id": "0123456789abcdef01234567",
+        "run_name": "made",
+        "experiment_name": "default",
+        "task": "generation",
+        "config": {
+            "data": {"query_data": "queries", "corpus_data": "corpus", "num_relations": num_relations},
+            "models": {
+                "relation_miner": [str(miner) for miner in miners],
+                "cross_encoder": None if cross_encoder is None else str(cross_encoder),
+            },
+        },
+        "data": {name: str(path) for name, path in {**data, **(artifacts or {})}.items()},
+        "model_path": None,
+        "device": "cpu",
+    }
+    (run_dir / "spec.json").write_text(json.dumps(spec), encoding="utf-8")
+    return run_dir
 
 
 @attrs.frozen(kw_only=True)

@@ -63,6 +63,12 @@ def test_the_delimiter_is_told_from_the_file(tmp_path: Path, delimiter: str) -> 
         ("anchor,positive,negative\na,b,c\n", CSVOptions(), "triplets", [("a", "b", "c")]),
         ("text\nfirst\nsecond\n", CSVOptions(), "texts", [("first",), ("second",)]),
         ("query,other\na,b\n", CSVOptions(), "pairs", [("query", "other"), ("a", "b")]),
+        ("a,b,0.50\nc,d,-1\n", CSVOptions(), "scored", [("a", "b", "0.5"), ("c", "d", "-1.0")]),
+        ("sentence1,sentence2,score\na,b,1e-1\n", CSVOptions(), "scored", [("a", "b", "0.1")]),
+        ("a,b,1984\nc,d,word\n", CSVOptions(), "triplets", [("a", "b", "1984"), ("c", "d", "word")]),
+        ("anchor,positive,negative\na,b,7\n", CSVOptions(), "triplets", [("a", "b", "7")]),
+        ("q,p,n,2\nq,p,n,-.5\n", CSVOptions(), "margins", [("q", "p", "n", "2.0"), ("q", "p", "n", "-0.5")]),
+        ("query,positive,negative,margin\nq,p,n,3\n", CSVOptions(), "margins", [("q", "p", "n", "3.0")]),
         ("\ufeffa,b\r\n\r\nc,d", CSVOptions(), "pairs", [("a", "b"), ("c", "d")]),
         ("a,b\nc,d\ne,f\n", CSVOptions(size=2), "pairs", [("a", "b"), ("c", "d")]),
         ("a;b,c\n", CSVOptions(dialect="excel"), "pairs", [("a;b", "c")]),
@@ -87,6 +93,51 @@ def test_lists(tmp_path: Path) -> None:
     assert kind([("a", "1")], CSVOptions(is_labeled=True)).kind == "labelled"
     assert kind([["a", "b", "c"]]).kind == "triplets"
     assert kind([("query", "label")]).rows == 1, "a list has no header"
+    assert read(kind([("a", "b", 1), ("c", "d", 0.25)]).path).rows == (("a", "b", "1.0"), ("c", "d", "0.25"))
+    assert kind([("a", "b", "0.5")]).kind == "triplets", "a text stays a text"
+    margins = kind([("a", "b", "c", -3), ("a", "b", "c", "0.5")])
+    assert (margins.kind, read(margins.path).column(3)) == ("margins", ["-3.0", "0.5"])
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([("a", "b", 0.5), ("a", "b", "c")], "row 2: column 3, the score, must be a finite number, not 'c'"),
+        ([("a", "b", "c"), ("a", "b", 0.5)], "row 2: column 3 is the number 0.5, and a text in the rows before"),
+        ([("a", "b", 3)], "row 1: .* from -1 to 1, not 3"),
+        ([("a", "b", True)], "row 1: it must be a text"),
+        ([("a", "b", "c", float("nan"))], "row 1: column 4, the margin, must be a finite number, not nan"),
+        ([("a", "b", "c", 10**400)], "row 1: column 4, the margin, must be a finite number"),
+        ([("a", 1.5)], "row 1: it must be a text"),
+        ([("a", 0.5, "c", 1.0)], "row 1: it must be a text"),
+    ],
+)
+def test_numbers_are_checked(tmp_path: Path, rows: list[Any], words: str) -> None:
+    with pytest.raises(InvalidData, match=words):
+        prepare(rows, directory=tmp_path)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_margin_comes_back_as_it_was(margin: float) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        row = read(prepare([("q", "p", "n", margin)], directory=Path(folder)).path).rows[0]
+    assert float(row[-1]) == margin
+
+
+def test_scores_of_a_file_and_of_a_list_give_the_same_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("a,b,0.30\nc,d,1\n", encoding="utf-8")
+    assert prepare(path).sha256 == prepare([("a", "b", 0.3), ("c", "d", 1)]).sha256
+
+
+def test_a_number_that_was_damaged_is_found(tmp_path: Path) -> None:
+    path = prepare([("q", "p", "n", 0.5)], directory=tmp_path).path
+    path.write_text(path.read_text(encoding="utf-8").replace("0.5", "half"), encoding="utf-8")
+    with pytest.raises(InvalidData, match="the margin, must be a finite number") as caught:
+        read(path)
+    assert caught.value.line == 2
 
 
 def test_a_sample_is_the_same_each_time(tmp_path: Path) -> None:
@@ -102,7 +153,13 @@ def test_a_sample_is_the_same_each_time(tmp_path: Path) -> None:
         (b"a,b\nc,d\n\ne,f,g\n", 4, "3 columns, and 2"),
         (b'a,b\n"c\nc",d\ne\n', 4, "1 column, and 2"),
         (b"a,b\nc, \n", 2, "column 2 is empty"),
-        (b"a,b,c,d\n", 1, "4 columns"),
+        (b"a,b,c,d\n", 1, "column 4, the margin, must be a finite number, not 'd'"),
+        (b"a,b,c,d,e\n", 1, "5 columns"),
+        (b"query,positive,negative,margin\na,b,c,0.5\na,b,c,inf\n", 3, "the margin, must be a finite number"),
+        (b"query,positive,score\na,b,0.5\na,b,much\n", 3, "column 3, the score, must be a finite number, not 'much'"),
+        (b"a,b,0.5\nc,d,4.5\n", 2, "a cosine, from -1 to 1, not 4.5"),
+        (b"a,b,0.5\nc,d\n", 2, "2 columns, and 3"),
+        (b"a,b,0.5\nc,d,\n", 2, "column 3 is empty"),
         (b"", None, "no row"),
         (b"query,label\n", None, "no row"),
         (b"a,b\ncaf\xe9,d\n", 2, "byte 7 "),

@@ -46,7 +46,14 @@ OPTIMIZERS = {
     "Adam": ("betas", "eps", "weight_decay", "amsgrad"),
     "AdamW": ("betas", "eps", "weight_decay", "amsgrad"),
 }
-CALLBACKS = {"EvaluationCallback"}
+CALLBACKS = {
+    "BestModelCheckpoint",
+    "EarlyStopping",
+    "EvaluationCallback",
+    "TrainingCheckpoint",
+    "WandBLogger",
+    "WiSEFTCallback",
+}
 """Those that the job carries out."""
 
 WHOLE_NUMBERS = {"K", "l", "n_bins", "num_bins", "pos_per_bin", "neg_per_bin", "centers_per_class", "sub_centers"}

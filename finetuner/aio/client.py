@@ -1,4 +1,7 @@
-"""The client: every call of the SDK that is not about one run. Past 400 lines, since `fit` says all its parameters."""
+"""The client: every call of the SDK that is not about one run.
+
+Past 400 lines, since `fit` and `synthesize` say all their parameters.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ from finetuner.api.types import DatasetInfo, ExperimentInfo, RunStatus, Task
 from finetuner.callback import CALLBACKS, Callback, DataSource
 from finetuner.data import CSVOptions
 from finetuner.errors import InvalidInput, NotLoggedIn
-from finetuner.model import EmbeddingModel, load_model
+from finetuner.model import EmbeddingModel, SynthesisModels, load_model
 
 DEFAULT_PAGE_SIZE = 50
 
@@ -155,7 +158,7 @@ class AsyncClient:
     async def fit(
         self,
         model: str,
-        train_data: DataSource,
+        train_data: DataSource | AsyncRun,
         eval_data: DataSource | None = None,
         val_split: float = 0.0,
         model_artifact: str | None = None,
@@ -202,9 +205,11 @@ class AsyncClient:
             model: A short name of `list_models()`, a hub's `org/name`, or a folder on the server's machine.
             train_data: A CSV file, an open text file, a list of texts or rows, or the name of a data set that the
                 server has. Two columns are pairs, or with `CSVOptions(is_labeled=True)` a text and its class; three
-                are anchor, positive, negative.
-            eval_data: Not offered yet: refused. Data for the validation loss.
-            val_split: Not offered yet: refused. Share of the training data to hold out, 0 to 1.
+                are anchor, positive, negative. Or what `synthesize` made: that run, its `artifact_id`, or the zip
+                that it saved.
+            eval_data: Data of the same kind for the validation loss, `val_loss`, measured at the end of each epoch.
+            val_split: Share of the training data to hold out for the validation loss, from 0 to below 1, drawn by the
+                seed; left aside where eval_data is given.
             model_artifact: Id of the artifact of an earlier run to go on from, instead of the model's own weights.
             run_name: Its name; None: a memorable one is made up.
             description: For people.
@@ -286,8 +291,10 @@ class AsyncClient:
                 },
                 "public": public,
             },
-            train_data=train_data,
-            eval_data=eval_data,
+            sources={
+                "train_data": train_data.artifact_id if isinstance(train_data, AsyncRun) else train_data,
+                "eval_data": eval_data,
+            },
             callbacks=callbacks or (),
             csv_options=csv_options,
             device=device,
@@ -299,6 +306,89 @@ class AsyncClient:
 
     create_training_run = fit
     create_run = fit
+
+    async def synthesize(
+        self,
+        query_data: DataSource,
+        corpus_data: DataSource,
+        models: SynthesisModels,
+        num_relations: int = 10,
+        run_name: str | None = None,
+        description: str | None = None,
+        experiment_name: str | None = None,
+        device: str = "cuda",
+        num_workers: int = 4,
+        csv_options: CSVOptions | None = None,
+        public: bool = False,
+        *,
+        tags: Sequence[str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        progress: bool | None = None,
+    ) -> AsyncRun:
+        """Submit a synthesis run: it makes training data of queries and a corpus that nobody labelled.
+
+        For each query, the relation miners find texts of the corpus that are near to it; the cross encoder, or the
+        last relation miner, tells how much better the best of them suits the query than each other one. That makes
+        rows of query, positive, negative and margin, which `fit(train_data=run, loss="MarginMSELoss")` trains on.
+
+        Args:
+            query_data: A CSV file, an open text file, a list of texts or rows, or the name of a data set that the
+                server has: one column of queries; or two, each query with a text that answers it.
+            corpus_data: The same, with one column: the texts to search.
+            models: Which ones: `SynthesisModels(relation_miner, cross_encoder)`, or `synthesis_model_en` and
+                `synthesis_model_multi` of `finetuner.model`.
+            num_relations: Rows that each relation miner contributes for a query, at most.
+            run_name: Its name; None: a memorable one is made up.
+            description: For people.
+            experiment_name: The experiment it belongs to, made if it is not there; None: `default`.
+            device: `cuda`, or `cpu`; the embedded server uses the CPU where there is no GPU.
+            num_workers: Kept in the config for old callers; texts are encoded in the job's process.
+            csv_options: How to read CSV files; `size` and `sampling_rate` hold for the queries alone.
+            public: Let every user of the server read the artifact.
+            tags: Words to find the run by: `list_runs(tag=...)`.
+            secrets: Environment variables for the job; never shown, logged or read back.
+            idempotency_key: The key of an interrupted call: gives that call's run if there is one, never a second.
+            progress: Show a bar while data is uploaded; None shows it on a terminal.
+
+        Raises:
+            InvalidInput: An argument was refused; nothing was created.
+            Conflict: The name is taken.
+            ServerUnavailable: The server did not answer in time; `.idempotency_key` is what to call again with.
+
+        Example:
+            miners = SynthesisModels("all-minilm-l6-v2", cross_encoder=None)
+            made = await client.synthesize("queries.csv", "corpus.csv", miners)
+        """
+        if not isinstance(models, SynthesisModels):
+            raise InvalidInput(
+                "models must be finetuner.model.SynthesisModels(relation_miner, cross_encoder), synthesis_model_en or "
+                f"synthesis_model_multi, not {models!r}"
+            )
+        wish = Submission(
+            task=Task.GENERATION,
+            run_name=run_name,
+            experiment_name=experiment_name,
+            description=description,
+            tags=tags,
+            config={
+                "data": {"num_relations": num_relations, "num_workers": num_workers},
+                "models": {
+                    "relation_miner": list(models.relation_miner),
+                    "cross_encoder": models.cross_encoder,
+                },
+                "public": public,
+            },
+            sources={"query_data": query_data, "corpus_data": corpus_data},
+            csv_options=csv_options,
+            device=device,
+            secrets=secrets,
+            idempotency_key=idempotency_key,
+            progress=progress,
+        )
+        return AsyncRun(self, await submit(self._transport, wish))
+
+    create_synthesis_run = synthesize
 
     async def get_run(self, run_name: str, experiment_name: str | None = None) -> AsyncRun:
         """Give a run by its name.
@@ -590,6 +680,7 @@ class AsyncClient:
         Raises:
             RunInProgress: The run has not ended yet.
             RunFailed: It failed and has no artifact.
+            InvalidInput: It is no artifact, or the training data of a synthesis run.
             MissingExtra: torch or sentence-transformers is not installed here.
 
         Example:
@@ -606,7 +697,7 @@ class AsyncClient:
             artifact = artifact.artifact_id
         if isinstance(artifact, str) and is_id(artifact) and not Path(artifact).exists():
             target = local.cache_dir() / "artifacts" / f"{artifact}.zip"
-            await fetch_artifact(self, artifact, target, overwrite=True, progress=None)
+            await fetch_artifact(self, artifact, target, overwrite=True, progress=None, task=Task.TRAINING)
             return target
         path = Path(artifact).expanduser()
         if not path.exists():

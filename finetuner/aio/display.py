@@ -63,6 +63,16 @@ def _text(value: object) -> str:
     return str(value.get("text", "")) if isinstance(value, Mapping) else str(value or "")
 
 
+def print_synthesis(run_name: str, what: str) -> None:
+    """Say that a synthesis run has no metrics or examples, and what it has."""
+    _console().print(
+        Text(
+            f"{run_name} is a synthesis run: it has training data, no {what}. run.save_artifact() fetches it, and "
+            "fit(train_data=run) trains on it."
+        )
+    )
+
+
 def print_models(task: str | None = None) -> None:
     """Print the models that have a short name, of one task or of all."""
     table = Table("name", "task", "output_dim", "architecture", "trainable here")

@@ -10,6 +10,7 @@ from finetuner.aio.run import AsyncRun
 from finetuner.api.types import ExperimentInfo
 from finetuner.callback import Callback, DataSource
 from finetuner.data import CSVOptions
+from finetuner.model import SynthesisModels
 
 if TYPE_CHECKING:
     from finetuner.aio.client import AsyncClient
@@ -100,7 +101,7 @@ class AsyncExperiment:
     async def create_training_run(
         self,
         model: str,
-        train_data: DataSource,
+        train_data: DataSource | AsyncRun,
         run_name: str | None = None,
         eval_data: DataSource | None = None,
         csv_options: CSVOptions | None = None,
@@ -143,11 +144,13 @@ class AsyncExperiment:
             model: A short name of `list_models()`, a hub's `org/name`, or a folder on the server's machine.
             train_data: A CSV file, an open text file, a list of texts or rows, or the name of a data set that the
                 server has. Two columns are pairs, or with `CSVOptions(is_labeled=True)` a text and its class; three
-                are anchor, positive, negative.
+                are anchor, positive, negative. Or what `synthesize` made: that run, its `artifact_id`, or the zip
+                that it saved.
             run_name: Its name; None: a memorable one is made up.
-            eval_data: Not offered yet: refused. Data for the validation loss.
+            eval_data: Data of the same kind for the validation loss, `val_loss`, measured at the end of each epoch.
             csv_options: How to read CSV files.
-            val_split: Not offered yet: refused. Share of the training data to hold out, 0 to 1.
+            val_split: Share of the training data to hold out for the validation loss, from 0 to below 1, drawn by the
+                seed; left aside where eval_data is given.
             model_artifact: Id of the artifact of an earlier run to go on from, instead of the model's own weights.
             description: For people.
             model_options: Options of the model; `list_model_options()` names them.
@@ -225,4 +228,68 @@ class AsyncExperiment:
             idempotency_key=idempotency_key,
             progress=progress,
             experiment_name=self.name,
+        )
+
+    async def create_synthesis_run(
+        self,
+        query_data: DataSource,
+        corpus_data: DataSource,
+        models: SynthesisModels,
+        num_relations: int = 10,
+        run_name: str | None = None,
+        csv_options: CSVOptions | None = None,
+        description: str | None = None,
+        device: str = "cuda",
+        num_workers: int = 4,
+        public: bool = False,
+        *,
+        tags: Sequence[str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        progress: bool | None = None,
+    ) -> AsyncRun:
+        """Submit a synthesis run of this experiment; `AsyncClient.synthesize` says more.
+
+        Args:
+            query_data: A CSV file, an open text file, a list of texts or rows, or the name of a data set that the
+                server has: one column of queries; or two, each query with a text that answers it.
+            corpus_data: The same, with one column: the texts to search.
+            models: Which ones: `SynthesisModels(relation_miner, cross_encoder)`, or `synthesis_model_en` and
+                `synthesis_model_multi` of `finetuner.model`.
+            num_relations: Rows that each relation miner contributes for a query, at most.
+            run_name: Its name; None: a memorable one is made up.
+            csv_options: How to read CSV files; `size` and `sampling_rate` hold for the queries alone.
+            description: For people.
+            device: `cuda`, or `cpu`; the embedded server uses the CPU where there is no GPU.
+            num_workers: Kept in the config for old callers; texts are encoded in the job's process.
+            public: Let every user of the server read the artifact.
+            tags: Words to find the run by: `list_runs(tag=...)`.
+            secrets: Environment variables for the job; never shown, logged or read back.
+            idempotency_key: The key of an interrupted call: gives that call's run if there is one, never a second.
+            progress: Show a bar while data is uploaded; None shows it on a terminal.
+
+        Raises:
+            InvalidInput: An argument was refused; nothing was created.
+            Conflict: The name is taken.
+            ServerUnavailable: The server did not answer in time; `.idempotency_key` is what to call again with.
+
+        Example:
+            made = await experiment.create_synthesis_run("queries.csv", "corpus.csv", synthesis_model_en)
+        """
+        return await self._client.synthesize(
+            query_data=query_data,
+            corpus_data=corpus_data,
+            models=models,
+            num_relations=num_relations,
+            run_name=run_name,
+            description=description,
+            experiment_name=self.name,
+            device=device,
+            num_workers=num_workers,
+            csv_options=csv_options,
+            public=public,
+            tags=tags,
+            secrets=secrets,
+            idempotency_key=idempotency_key,
+            progress=progress,
         )

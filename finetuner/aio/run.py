@@ -13,8 +13,9 @@ from finetuner.aio.logstream import AsyncLogStream
 from finetuner.aio.transport import Request
 from finetuner.aio.watch import AsyncCompleted
 from finetuner.api import convert
-from finetuner.api.types import ArtifactInfo, Json, Metrics, RunInfo, RunStatus
+from finetuner.api.types import ArtifactInfo, Json, Metrics, RunInfo, RunStatus, Task
 from finetuner.errors import ArtifactExists, Failure, InvalidInput, LogTooLarge, RunFailed
+from finetuner.model import DATA_NOT_MODEL
 
 if TYPE_CHECKING:
     from finetuner.aio.client import AsyncClient
@@ -60,7 +61,7 @@ class AsyncRun:
 
     @property
     def train_data(self) -> str:
-        """The name of its training data on the server."""
+        """The name of its training data on the server, or the id of the artifact that holds it."""
         return str((self._raw.get("config") or {}).get("data", {}).get("train_data", ""))
 
     @property
@@ -178,7 +179,7 @@ class AsyncRun:
     async def metrics(self) -> Metrics:
         """Give what its EvaluationCallback measured: `{"before": {name: value}, "after": {name: value}}`.
 
-        A stage that was not measured yet is missing.
+        A stage that was not measured yet is missing; a synthesis run measures nothing.
 
         Example:
             print((await run.metrics())["after"]["recall_at_1"])
@@ -191,7 +192,10 @@ class AsyncRun:
         Example:
             await run.display_metrics()
         """
-        display.print_metrics(self.name, await self.metrics())
+        if self.info.task is Task.GENERATION:
+            display.print_synthesis(self.name, "metrics")
+        else:
+            display.print_metrics(self.name, await self.metrics())
 
     async def example_results(self) -> dict[str, Any]:
         """Give results of some queries, before and after: needs `EvaluationCallback(gather_examples=True)`.
@@ -212,7 +216,10 @@ class AsyncRun:
         Example:
             await run.display_examples(k=3)
         """
-        display.print_examples(self.name, await self.example_results(), k)
+        if self.info.task is Task.GENERATION:
+            display.print_synthesis(self.name, "examples")
+        else:
+            display.print_examples(self.name, await self.example_results(), k)
 
     async def wait(self, timeout_s: float | None = None) -> AsyncRun:
         """Wait until the run has ended, and give it back.
@@ -271,7 +278,7 @@ class AsyncRun:
     async def save_artifact(
         self, directory: str | Path = "artifacts/", overwrite: bool = False, progress: bool | None = None
     ) -> str:
-        """Fetch the tuned model as `DIRECTORY/RUN_NAME.zip`, and give that path.
+        """Fetch the tuned model, or a synthesis run's training data, as `DIRECTORY/RUN_NAME.zip`; give that path.
 
         An interrupted call is resumed by the next; the file appears whole, its sha256 checked.
 
@@ -296,12 +303,24 @@ class AsyncRun:
 
 
 async def fetch_artifact(
-    client: AsyncClient, artifact_id: str, target: Path, *, overwrite: bool, progress: bool | None
+    client: AsyncClient,
+    artifact_id: str,
+    target: Path,
+    *,
+    overwrite: bool,
+    progress: bool | None,
+    task: Task | None = None,
 ) -> None:
-    """Fetch an artifact into a file, unless that has the same content already."""
+    """Fetch an artifact into a file, unless that has the same content already.
+
+    Raises:
+        InvalidInput: It is of a run with another task than the one asked for.
+    """
     transport = client._transport  # noqa: SLF001 - one package
     answer = await transport.call(Request(route="artifact_get", parts={"id": artifact_id}))
     artifact = convert.lenient(answer.json(), ArtifactInfo)
+    if task is not None and artifact.task is not task:
+        raise InvalidInput(f"the artifact of run {artifact.run_name!r} is {DATA_NOT_MODEL}")
     if target.exists():
         if target.is_file() and await asyncio.to_thread(transfer.sha256_of, target) == artifact.sha256:
             return

@@ -20,18 +20,21 @@ from finetuner import local
 from finetuner.aio import transfer
 from finetuner.aio.transport import Request, Transport
 from finetuner.api import convert
+from finetuner.api.callbacks import own_errors
 from finetuner.api.checks import (
     caught,
     check_config,
     check_data_kind,
+    check_eval_kind,
     check_key,
     refusal,
     request_errors,
 )
 from finetuner.api.config import DatasetRequest, RunRequest, Runtime, TrainingConfig
-from finetuner.api.names import check_experiment_name, check_name
-from finetuner.api.types import DatasetInfo
-from finetuner.callback import Callback, check_callbacks
+from finetuner.api.names import check_experiment_name, check_name, is_id
+from finetuner.api.synthesis import SYNTHESIZED, SynthesisConfig, check_synthesis
+from finetuner.api.types import ArtifactInfo, DatasetInfo, Task
+from finetuner.callback import WANDB_KEY, Callback, CustomCallback, WandBLogger, check_callbacks
 from finetuner.data import CSVOptions, PreparedData
 from finetuner.errors import (
     Conflict,
@@ -43,6 +46,7 @@ from finetuner.errors import (
     NotFound,
     ServerError,
 )
+from finetuner.model import DATA_NOT_MODEL
 
 if TYPE_CHECKING:
     from finetuner.callback import DataSource
@@ -58,6 +62,7 @@ _PASSED_ON: Final = (
     "OMP_",
     "MKL_",
     "CUDA_",
+    "WANDB_",
 )
 _SECRET_WORDS: Final = ("TOKEN", "KEY", "SECRET", "PASSWORD", "CREDENTIAL")
 
@@ -70,16 +75,23 @@ class Submission:
     experiment_name: str | None
     description: str | None
     tags: Sequence[str] | None
+    task: Task = Task.TRAINING
     config: Config
     """As the wire has it, without data and callbacks; None stands for what was not given."""
-    train_data: DataSource
-    eval_data: DataSource | None
-    callbacks: Sequence[Callback]
+    sources: Mapping[str, DataSource | None]
+    """The data of each field that names a data set: `train_data`, `eval_data`; or `query_data`, `corpus_data`."""
+    callbacks: Sequence[Callback] = ()
     csv_options: CSVOptions | None
     device: str
     secrets: Mapping[str, str] | None = attrs.field(repr=False)
     idempotency_key: str | None
     progress: bool | None
+
+    @property
+    def artifacts(self) -> list[str]:
+        """The artifacts that a synthesis is to mine relations with."""
+        models = self.config.get("models") or {}
+        return [name for name in models.get("relation_miner", ()) if is_id(name)]
 
 
 async def submit(transport: Transport, wish: Submission) -> dict[str, Any]:
@@ -96,23 +108,30 @@ async def submit(transport: Transport, wish: Submission) -> dict[str, Any]:
     if wish.idempotency_key is not None:
         _refuse(caught("idempotency_key", check_key, wish.idempotency_key))
     callbacks = list(wish.callbacks)
-    check_callbacks([_named(callback) for callback in callbacks])
-    asked_for = _request(wish, _config(wish, {}, callbacks), None)
+    named = [_named(callback) for callback in callbacks]
+    check_callbacks(named)
+    asked_for = _request(wish, _config(wish, {}, named, is_embedded=transport.endpoint.is_embedded), None)
     _refuse(request_errors(asked_for, is_embedded=transport.endpoint.is_embedded))
     if transport.endpoint.is_embedded:
-        local.check_job_packages()
+        logs_to_wandb = any(isinstance(callback, WandBLogger) for callback in callbacks)
+        local.check_job_packages(with_wandb=logs_to_wandb)
+        wish = attrs.evolve(wish, secrets=_own_secrets(wish)) if logs_to_wandb else wish
     if wish.run_name is not None and wish.idempotency_key is None:
         await _check_free(transport, experiment, wish.run_name)
+    for artifact_id in wish.artifacts:
+        await _check_model(transport, artifact_id)
     with tempfile.TemporaryDirectory(prefix="finetuner-data-", ignore_cleanup_errors=True) as folder:
         plan = _DataPlan(transport, Path(folder), wish.progress)
-        await plan.add("train_data", wish.train_data, wish.csv_options)
-        await plan.add("eval_data", wish.eval_data, wish.csv_options)
+        for field, source in wish.sources.items():
+            options = _whole(wish.csv_options) if field == "corpus_data" else wish.csv_options
+            await plan.add(field, source, options)
+        plan.check_eval_data()
         for index, callback in enumerate(callbacks):
             await plan.add_callback(index, callback, wish.csv_options)
         names = await plan.upload()
     placed = [_placed(index, callback, names) for index, callback in enumerate(callbacks)]
-    runtime = _runtime() if transport.endpoint.is_embedded else None
-    asked_for = _request(wish, _config(wish, names, placed), runtime)
+    runtime = _runtime(callbacks) if transport.endpoint.is_embedded else None
+    asked_for = _request(wish, _config(wish, names, placed, is_embedded=transport.endpoint.is_embedded), runtime)
     body = orjson.dumps(convert.write_sparse(asked_for))
     return await _create(transport, experiment, body, wish)
 
@@ -123,20 +142,25 @@ def _refuse(errors: Iterable[FieldError]) -> None:
         raise refusal(found)
 
 
-def _config(wish: Submission, names: Mapping[str, str], callbacks: Sequence[Callback]) -> Config:
+def _config(wish: Submission, names: Mapping[str, str], callbacks: Sequence[Callback], *, is_embedded: bool) -> Config:
     """Give the config as the wire has it; where a data set has no name yet, `data` stands for it."""
     given = {key: _set(value) if isinstance(value, dict) else value for key, value in wish.config.items()}
-    data = {**given["data"], "train_data": names.get("train_data", "data")}
-    if wish.eval_data is not None:
-        data["eval_data"] = names.get("eval_data", "data")
-    wire = [callback.to_wire() for callback in callbacks] if names else []
-    config = {**given, "data": data, "callbacks": wire}
+    named = {field: names.get(field, "data") for field, source in wish.sources.items() if source is not None}
+    config = {**given, "data": {**given["data"], **named}}
+    if wish.task is Task.TRAINING:
+        config["callbacks"] = [callback.to_wire() for callback in callbacks]
     try:
         plain = orjson.loads(orjson.dumps(config))
     except TypeError as error:
         raise InvalidInput(f"an option cannot be sent as JSON: {error}; give plain numbers, texts and lists") from error
-    checked = convert.read(plain, TrainingConfig, "$.config")
-    check_config(checked)
+    checked: TrainingConfig | SynthesisConfig
+    if wish.task is Task.GENERATION:
+        checked = convert.read(plain, SynthesisConfig, "$.config")
+        check_synthesis(checked)
+    else:
+        checked = convert.read(plain, TrainingConfig, "$.config")
+        check_config(checked)
+        _refuse(own_errors(checked, is_embedded=is_embedded))
     return dict(convert.write_sparse(checked))
 
 
@@ -148,6 +172,18 @@ async def _check_free(transport: Transport, experiment: str, run_name: str) -> N
         raise Conflict(f"there is a run {run_name!r} in experiment {experiment!r}: choose another name, or delete it")
 
 
+async def _check_model(transport: Transport, artifact_id: str) -> None:
+    """Refuse an artifact that is not there, or is no model, before data travels."""
+    artifact = await _artifact(transport, artifact_id)
+    if artifact.task is not Task.TRAINING:
+        raise InvalidInput(f"the artifact {artifact_id!r} of run {artifact.run_name!r} is {DATA_NOT_MODEL}")
+
+
+async def _artifact(transport: Transport, artifact_id: str) -> ArtifactInfo:
+    request = Request(route="artifact_get", parts={"id": artifact_id})
+    return convert.lenient((await transport.call(request)).json(), ArtifactInfo)
+
+
 def _set(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if value is not None}
 
@@ -155,6 +191,7 @@ def _set(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _request(wish: Submission, config: Config, runtime: Runtime | None) -> RunRequest:
     fields = {
         "name": wish.run_name,
+        "task": wish.task.value,
         "description": wish.description,
         "tags": None if wish.tags is None else list(wish.tags),
         "config": config,
@@ -165,14 +202,21 @@ def _request(wish: Submission, config: Config, runtime: Runtime | None) -> RunRe
     return convert.read(_set(fields), RunRequest)
 
 
-def _runtime() -> Runtime:
+def _own_secrets(wish: Submission) -> Mapping[str, str] | None:
+    """Give the job the caller's own key, where the server is the caller's own too."""
+    key = os.environ.get(WANDB_KEY)
+    return {WANDB_KEY: key, **(wish.secrets or {})} if key else wish.secrets
+
+
+def _runtime(callbacks: Sequence[Callback]) -> Runtime:
     """Say where the caller runs: an embedded server's jobs use the same interpreter, folder and settings."""
+    folders = {str(callback.import_folder()): None for callback in callbacks if isinstance(callback, CustomCallback)}
     env = {
         name: value
         for name, value in os.environ.items()
         if name.startswith(_PASSED_ON) and not any(word in name for word in _SECRET_WORDS)
     }
-    return Runtime(python=sys.executable, cwd=str(Path.cwd()), env=env)
+    return Runtime(python=sys.executable, cwd=str(Path.cwd()), env=env, path=list(folders))
 
 
 async def _create(transport: Transport, experiment: str, body: bytes, wish: Submission) -> dict[str, Any]:
@@ -198,6 +242,7 @@ class _Part:
     """One data set of a run: prepared here, or there already."""
 
     field: str
+    kind: str
     prepared: PreparedData | None = None
     name: str = ""
 
@@ -212,39 +257,77 @@ class _DataPlan:
         self._parts: list[_Part] = []
 
     async def add(self, field: str, source: DataSource | None, options: CSVOptions | None) -> None:
-        """Check a data set, which may be one that the server has."""
+        """Check a data set, which may be one that the server has, or what a synthesis run left there."""
         if source is None:
             return
-        info = await self._stored(source)
-        if info is not None:
-            check_data_kind(field, info.kind)
-            self._parts.append(_Part(field=field, name=info.name))
+        stored = await self._stored(source) or await self._synthesized(field, source, options)
+        if stored is not None:
+            name, kind = stored
+            check_data_kind(field, kind)
+            self._parts.append(_Part(field=field, kind=kind, name=name))
             return
         prepared = await asyncio.to_thread(data_module.prepare, source, options, directory=self._folder)
-        check_data_kind(field, prepared.kind)
-        self._parts.append(_Part(field=field, prepared=prepared))
+        try:
+            check_data_kind(field, prepared.kind)
+        except InvalidInput as error:
+            path = source if isinstance(source, str | Path) else getattr(source, "name", None)
+            shown = path if isinstance(path, str | Path) else None
+            raise InvalidData(str(error), path=shown, line=prepared.first_line) from error
+        self._parts.append(_Part(field=field, kind=prepared.kind, prepared=prepared))
+
+    def check_eval_data(self) -> None:
+        """Refuse validation data that cannot be compared with the training data."""
+        kinds = {part.field: part.kind for part in self._parts}
+        if "eval_data" in kinds:
+            check_eval_kind(kinds["eval_data"], kinds["train_data"])
+
+    async def _synthesized(self, field: str, source: DataSource, options: CSVOptions | None) -> tuple[str, str] | None:
+        """Give the id and the kind of the data of a synthesis run that a text names.
+
+        Raises:
+            RunInProgress: That run has not ended.
+            RunFailed: It failed.
+            InvalidData: It is a model, or only a part of it was asked for.
+        """
+        if not _may_be_artifact(source):
+            return None
+        artifact = await _artifact(self._transport, str(source))
+        if artifact.task is not Task.GENERATION:
+            raise InvalidData(
+                f"{field}: the artifact {source!r} of run {artifact.run_name!r} is a model, no data; to go on from it, "
+                "give it as model_artifact"
+            )
+        if options is not None and (options.size is not None or options.sampling_rate is not None):
+            raise InvalidData(
+                f"{field}: a synthesis run's data on the server is taken whole; for a part of it, fetch it with "
+                "run.save_artifact() and give the path of the zip with size or sampling_rate"
+            )
+        return artifact.id, SYNTHESIZED
 
     async def add_callback(self, index: int, callback: Callback, options: CSVOptions | None) -> None:
         """Check the data sets of a callback: an index needs labels, and so do the queries that go with it."""
-        base = attrs.evolve(options or CSVOptions(), size=None, sampling_rate=None)
+        base = _whole(options)
         if getattr(callback, "index_data", None) is not None:
             base = attrs.evolve(base, is_labeled=True)
         for field in callback.data_fields:
             await self.add(f"callbacks[{index}].{field}", getattr(callback, field), base)
 
-    async def _stored(self, source: DataSource) -> DatasetInfo | None:
-        """Give the data set that a text names, where it is no file's path."""
+    async def _stored(self, source: DataSource) -> tuple[str, str] | None:
+        """Give the name and the kind of the data set that a text names, where it is no file's path."""
         if not isinstance(source, str) or Path(source).expanduser().exists():
             return None
         try:
             request = Request(route="dataset_get", parts={"name": check_name(source, "data set")})
-            return convert.lenient((await self._transport.call(request)).json(), DatasetInfo)
+            info = convert.lenient((await self._transport.call(request)).json(), DatasetInfo)
         except InvalidName:
             return None
         except DataNotFound as error:
+            if _may_be_artifact(source):
+                return None
             raise InvalidData(
                 "there is no such file, and the server has no data set of that name", path=source
             ) from error
+        return info.name, info.kind
 
     async def upload(self) -> dict[str, str]:
         """Upload what the server does not have, and give the name of each field's data set."""
@@ -253,6 +336,15 @@ class _DataPlan:
                 await _put(self._transport, part.prepared, self._show)
                 part.name = part.prepared.name
         return {part.field: part.name for part in self._parts}
+
+
+def _whole(options: CSVOptions | None) -> CSVOptions:
+    """Give how to read what is searched: all of it."""
+    return attrs.evolve(options or CSVOptions(), size=None, sampling_rate=None)
+
+
+def _may_be_artifact(source: DataSource) -> bool:
+    return isinstance(source, str) and is_id(source) and not Path(source).exists()
 
 
 async def _put(transport: Transport, prepared: PreparedData, show: bool | None) -> None:

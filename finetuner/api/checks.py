@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from finetuner.api import catalog
+from finetuner.api.callbacks import monitor_errors, together_errors
 from finetuner.api.config import HyperParameters, ModelConfig, RunRequest, TrainingConfig
 from finetuner.api.models import resolve
 from finetuner.api.names import check_name, is_id
-from finetuner.api.types import Task
 from finetuner.errors import FieldError, InvalidInput, ModelNotSupported
 
 _CHOICES: Final[tuple[tuple[catalog.Kind, str], ...]] = (
@@ -28,7 +28,7 @@ _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _STEERING: Final = re.compile(
     r"(LD|DYLD|GIT|XDG|CUDA|NVIDIA|CUDNN|CUBLAS|NCCL|OMP|GOMP|KMP|MKL|OPENBLAS|SSL|OPENSSL|CURL|REQUESTS|LC|MALLOC"
     r"|GLIBC|TORCH|PYTORCH|TORCHINDUCTOR|TRITON|TRANSFORMERS|SENTENCE_TRANSFORMERS|NUMBA|HUGGINGFACE_HUB)_\w*"
-    r"|(PYTHON|BASH)\w*|HF_(?!TOKEN\Z)\w*|PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|TEMP|TMP|ENV|IFS|PS4|CDPATH|LANG\w*"
+    r"|(PYTHON|BASH)\w*|HF_(?!TOKEN\Z)\w*|_?WANDB_(?!(API_KEY|BASE_URL|MODE|PROJECT|ENTITY|TAGS|NOTES)\Z)\w*|PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|TEMP|TMP|ENV|IFS|PS4|CDPATH|LANG\w*"
     r"|GCONV_PATH|HOSTALIASES|LOCALDOMAIN|RES_OPTIONS|LOCPATH|NLSPATH|VIRTUAL_ENV|\w*_PROXY|CC|CXX|CFLAGS|LDFLAGS"
 )
 """Names by which a user of a shared server could have its interpreter, linker or libraries load something else."""
@@ -62,8 +62,10 @@ def caught(path: str, function: Callable[..., object], *args: object) -> Iterato
 
 
 def config_errors(config: TrainingConfig) -> Iterator[FieldError]:
-    """Give each field of a config that the worker could not carry out, with its path; callbacks aside."""
+    """Give each field of a config that the worker could not carry out, with its path; callbacks' options aside."""
     yield from _model_errors(config.model)
+    yield from together_errors(config)
+    yield from monitor_errors(config)
     hyper = config.hyper_parameters
     for kind, field in _CHOICES:
         yield from _choice_errors(kind, field, getattr(hyper, field), getattr(hyper, f"{field}_options"))
@@ -80,8 +82,9 @@ def check_data_kind(field: str, kind: str) -> None:
     """Refuse a kind of data set that a field cannot have.
 
     Args:
-        field: What names the data set, such as `train_data`, or the path of a callback's `query_data`.
-        kind: `pairs`, `triplets`, `labelled` or `texts`.
+        field: What names the data set: `train_data`, a synthesis run's `query_data` or `corpus_data`, or the path of
+            a callback's, such as `callbacks[0].query_data`.
+        kind: `pairs`, `triplets`, `labelled`, `texts`, ...
 
     Raises:
         InvalidInput: The worker could do nothing with it.
@@ -89,8 +92,10 @@ def check_data_kind(field: str, kind: str) -> None:
     name = field.rpartition(".")[2]
     if name in {"train_data", "eval_data"}:
         check_training_kind(kind)
-    else:
+    elif "callbacks[" in field:
         check_evaluation_kind(name, kind)
+    else:
+        check_synthesis_kind(name, kind)
 
 
 def check_training_kind(kind: str) -> None:
@@ -106,6 +111,16 @@ def check_training_kind(kind: str) -> None:
         )
 
 
+def check_eval_kind(kind: str, train_kind: str) -> None:
+    """Refuse validation data that is of another kind than the training data: no loss compares the two.
+
+    Raises:
+        InvalidInput: It is.
+    """
+    if kind != train_kind:
+        raise InvalidInput(f"eval_data is {kind}, and train_data is {train_kind}: the two must be of the same kind")
+
+
 def check_evaluation_kind(field: str, kind: str) -> None:
     """Refuse a kind of data set that an EvaluationCallback cannot use.
 
@@ -116,6 +131,20 @@ def check_evaluation_kind(field: str, kind: str) -> None:
         raise InvalidInput(f"{field} must have two columns, a text and its label; it is {kind}")
 
 
+def check_synthesis_kind(field: str, kind: str) -> None:
+    """Refuse a kind of data set that nothing can be synthesized from.
+
+    Raises:
+        InvalidInput: The queries are neither texts nor pairs, or the corpus is no texts.
+    """
+    if field == "query_data" and kind not in {"texts", "pairs"}:
+        raise InvalidInput(
+            f"query_data must have one column, queries, or two, each query with a text that answers it; it is {kind}"
+        )
+    if field == "corpus_data" and kind != "texts":
+        raise InvalidInput(f"corpus_data must have one column, the texts to search; it is {kind}")
+
+
 def request_errors(request: RunRequest, *, is_embedded: bool) -> Iterator[FieldError]:
     """Give each field of a submission, its config aside, that a server would refuse.
 
@@ -123,8 +152,6 @@ def request_errors(request: RunRequest, *, is_embedded: bool) -> Iterator[FieldE
         request: The submission.
         is_embedded: The server is its caller's own: it takes a runtime, and any variable.
     """
-    if request.task is not Task.TRAINING:
-        yield FieldError(path="$.task", message=f"{request.task.value!r} is not offered by this server; 'training' is")
     if request.name is not None:
         yield from caught("$.name", check_name, request.name)
     if request.runtime is not None and not is_embedded:
@@ -202,8 +229,6 @@ def _not_offered(config: TrainingConfig, hyper: HyperParameters) -> dict[str, ob
         "model.freeze": config.model.freeze,
         "model.output_dim": config.model.output_dim,
         "model.to_onnx": config.model.to_onnx,
-        "data.eval_data": config.data.eval_data,
-        "data.val_split": config.data.val_split,
         "hyper_parameters.scheduler": hyper.scheduler,
         "hyper_parameters.scheduler_options": hyper.scheduler_options,
         "hyper_parameters.loss_optimizer": hyper.loss_optimizer,

@@ -131,7 +131,7 @@ class RunRequest:
     description: str = ""
     tags: list[str] = attrs.field(factory=list)
     config: dict[str, Json]
-    """A `TrainingConfig` for a training run; checked strictly by the server."""
+    """A `TrainingConfig`, or a `SynthesisConfig` where the task is `generation`; checked strictly by the server."""
     device: Literal["cuda", "cpu"] = "cuda"
     secrets: dict[str, str] = attrs.field(factory=dict, repr=False)
     """Environment variables for the job: never read back, shown or logged."""
@@ -145,6 +145,8 @@ class Runtime:
     python: str
     cwd: str
     env: dict[str, str] = attrs.field(factory=dict, repr=False)
+    path: list[str] = attrs.field(factory=list)
+    """Folders that its own callbacks are imported from."""
 
 
 @attrs.frozen(kw_only=True)
@@ -160,6 +162,6 @@ class DatasetRequest:
     """The body of `PUT /api/v1/datasets/{name}`; its blob was uploaded before."""
 
     sha256: str
-    kind: Literal["pairs", "triplets", "labelled", "texts"]
+    kind: Literal["pairs", "triplets", "labelled", "texts", "scored", "margins"]
     columns: list[str]
     rows: int = attrs.field(validator=_at_least(1))

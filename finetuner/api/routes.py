@@ -93,6 +93,13 @@ ROUTES: Final = (
     Route("blob_patch", "PATCH", "/api/v1/blobs/{upload}", "user", "Append to an upload at an offset"),
     Route("artifact_get", "GET", "/api/v1/artifacts/{id}", "user", "Size, sha256 and files of an artifact"),
     Route("artifact_content", "GET", "/api/v1/artifacts/{id}/content", "user", "The artifact's bytes; Range, ETag"),
+    Route(
+        "console_ticket",
+        "POST",
+        "/api/v1/console/ticket",
+        "user",
+        "A link that opens the console once, without a token",
+    ),
     Route("changes", "GET", "/api/v1/events", "user", "Changes of the user's runs, as server-sent events"),
 )
 BY_NAME: Final = {route.name: route for route in ROUTES}

@@ -46,7 +46,7 @@ class Task(StrEnum):
     GENERATION = "generation"
 
 
-Phase = Literal["loading", "evaluating", "training", "saving"]
+Phase = Literal["loading", "evaluating", "training", "mining", "scoring", "saving"]
 
 
 @attrs.frozen(kw_only=True)
@@ -54,12 +54,12 @@ class Progress:
     """How far a run has come, as it last said."""
 
     phase: str
-    """`loading`, `evaluating`, `training` or `saving`."""
+    """`loading`, `evaluating`, `training` or `saving`; of a synthesis run also `mining` and `scoring`."""
     epoch: float | None = None
     epochs: int | None = None
     step: int | None = None
     steps: int | None = None
-    """Number of optimizer steps in the whole run."""
+    """Number of optimizer steps in the whole run; of a synthesis run the texts or pairs of the phase."""
     loss: float | None = None
     examples_per_s: float | None = None
     left_s: float | None = None
@@ -112,7 +112,7 @@ class DatasetInfo:
 
     name: str
     kind: str
-    """`pairs`, `triplets`, `labelled` or `texts`."""
+    """`pairs`, `triplets`, `labelled`, `texts`, `scored` or `margins`."""
     columns: tuple[str, ...]
     rows: int
     sha256: str
@@ -127,6 +127,8 @@ class ArtifactInfo:
     id: str
     run_id: str
     run_name: str
+    task: Task = Task.TRAINING
+    """Of that run: `training` left a model, `generation` training data."""
     size_bytes: int
     sha256: str
     files: tuple[ArtifactFile, ...] = ()

@@ -16,6 +16,10 @@ from finetuner.api.routes import ROUTES, Route
 from finetuner.errors import FinetunerError
 from finetuner.server import keys, refusals
 from finetuner.server.auth import identify
+from finetuner.server.console import pages, table
+from finetuner.server.console.loglines import LINE_INDEXES, LineIndexes
+from finetuner.server.console.sessions import SESSIONS, Sessions
+from finetuner.server.console.views import login
 from finetuner.server.handlers import (
     artifacts,
     blobs,
@@ -38,7 +42,7 @@ from finetuner.server.store.database import Database
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 """Of a JSON request; blobs are as large as they are."""
-_MODULES: Final = (artifacts, blobs, changes, control, datasets, experiments, health, logs, runs, submit)
+_MODULES: Final = (artifacts, blobs, changes, control, datasets, experiments, health, login, logs, runs, submit)
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _log = structlog.get_logger(__name__)
 
@@ -56,7 +60,10 @@ def make_app(settings: Settings) -> web.Application:
     app = web.Application(middlewares=[_boundary, presence.middleware], client_max_size=MAX_BODY_BYTES)
     app[keys.SETTINGS] = settings
     app[PRESENCE] = presence
+    app[SESSIONS] = Sessions()
+    app[LINE_INDEXES] = LineIndexes()
     app.router.add_routes(routes(_handlers()))
+    app.router.add_routes(table.routes())
     app.on_response_prepare.append(_name_request)
     app.cleanup_ctx.append(_parts)
     return app
@@ -88,7 +95,7 @@ def _guarded(route: Route, handler: Handler) -> Handler:
 
 @web.middleware
 async def _boundary(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer every exception as JSON; what is no refusal is a fault, and goes to the log."""
+    """Answer every exception as JSON, or as a page to people; what is no refusal is a fault, and goes to the log."""
     given = request.headers.get("X-Request-Id", "")
     request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
     request[keys.REQUEST_ID] = request_id
@@ -105,7 +112,7 @@ async def _boundary(request: web.Request, handler: Handler) -> web.StreamRespons
         if keys.HAS_BEGUN in request:
             # Half an answer cannot be taken back; a cut tells the client that it is not whole.
             raise ConnectionAbortedError("the answer broke off") from error
-        return answer
+        return pages.problem(request, answer) if pages.is_for_people(request) else answer
 
 
 async def _name_request(request: web.Request, response: web.StreamResponse) -> None:

@@ -24,9 +24,8 @@ async def identify(request: web.Request, who: Who) -> None:
     """
     if who == "anyone":
         return
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    token = token.strip()
-    if scheme.lower() not in _SCHEMES or not token:
+    token = bearer(request)
+    if token is None:
         raise NotLoggedIn("this call needs a token, sent as 'Authorization: Bearer TOKEN'")
     async with request.app[keys.DATABASE].read() as conn:
         user = await users.by_token(conn, token)
@@ -35,6 +34,12 @@ async def identify(request: web.Request, who: Who) -> None:
     if who == "admin" and not user.is_admin:
         raise NotAllowed(f"this call is for admins, and {user.name!r} is none")
     request[keys.USER] = user
+
+
+def bearer(request: web.Request) -> str | None:
+    """Give the token that a request carries, if it does."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() or None if scheme.lower() in _SCHEMES else None
 
 
 def user_of(request: web.Request) -> User:

@@ -7,9 +7,12 @@ from typing import Any
 
 import attrs
 
+from finetuner.api.callbacks import is_own, own_errors
 from finetuner.api.checks import caught, config_errors, refusal, request_errors
 from finetuner.api.config import RunRequest, TrainingConfig
 from finetuner.api.convert import read, write
+from finetuner.api.synthesis import SynthesisConfig, artifacts_of, synthesis_errors
+from finetuner.api.types import Task
 from finetuner.callback import CALLBACKS, from_wire
 from finetuner.errors import FieldError
 
@@ -22,8 +25,10 @@ class Checked:
     """As JSON has it, the defaults filled in."""
     data: dict[str, str]
     """Each path of the config that names a data set, and that name."""
-    artifact_id: str | None
+    artifact_id: str | None = None
     """The artifact to go on from."""
+    miners: dict[str, str] = attrs.field(factory=dict)
+    """Each path of a synthesis run's config that names an artifact, and its id."""
 
 
 def check(request: RunRequest, *, is_embedded: bool) -> Checked:
@@ -39,17 +44,32 @@ def check(request: RunRequest, *, is_embedded: bool) -> Checked:
     errors = list(request_errors(request, is_embedded=is_embedded))
     if errors:
         raise refusal(errors)
+    if request.task is Task.GENERATION:
+        return _check_synthesis(request)
     config = read(request.config, TrainingConfig, root="$.config")
-    errors = [*config_errors(config), *_callback_errors(config)]
+    errors = [*config_errors(config), *own_errors(config, is_embedded=is_embedded), *_callback_errors(config)]
     if errors:
         raise refusal(errors)
     return Checked(config=write(config), data=_data_names(config), artifact_id=config.model.artifact)
 
 
+def _check_synthesis(request: RunRequest) -> Checked:
+    config = read(request.config, SynthesisConfig, root="$.config")
+    errors = list(synthesis_errors(config))
+    if errors:
+        raise refusal(errors)
+    data = {
+        "$.config.data.query_data": config.data.query_data,
+        "$.config.data.corpus_data": config.data.corpus_data,
+    }
+    return Checked(config=write(config), data=data, miners=artifacts_of(config))
+
+
 def _callback_errors(config: TrainingConfig) -> Iterator[FieldError]:
     for index, callback in enumerate(config.callbacks):
         path = f"$.config.callbacks[{index}]"
-        yield from caught(path, from_wire, callback.name, callback.options)
+        if not is_own(callback.name):
+            yield from caught(path, from_wire, callback.name, callback.options)
         for field in _data_fields(callback.name):
             value = callback.options.get(field)
             if value is not None and not isinstance(value, str):

@@ -9,6 +9,7 @@ from finetuner.sync.functions import (
     close,
     create_experiment,
     create_run,
+    create_synthesis_run,
     create_training_run,
     delete_experiment,
     delete_experiments,
@@ -30,6 +31,7 @@ from finetuner.sync.functions import (
     list_models,
     list_runs,
     login,
+    synthesize,
     wait_all,
     watch,
 )
@@ -51,6 +53,7 @@ __all__ = [
     "close",
     "create_experiment",
     "create_run",
+    "create_synthesis_run",
     "create_training_run",
     "delete_experiment",
     "delete_experiments",
@@ -72,6 +75,7 @@ __all__ = [
     "list_models",
     "list_runs",
     "login",
+    "synthesize",
     "wait_all",
     "watch",
 ]

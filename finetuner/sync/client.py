@@ -16,7 +16,7 @@ from finetuner.aio.client import DEFAULT_PAGE_SIZE, AsyncClient
 from finetuner.api.types import DatasetInfo, RunStatus, Task
 from finetuner.callback import Callback, DataSource
 from finetuner.data import CSVOptions
-from finetuner.model import EmbeddingModel
+from finetuner.model import EmbeddingModel, SynthesisModels
 from finetuner.portal import portal
 from finetuner.sync.experiment import Experiment
 from finetuner.sync.listing import RunIterator
@@ -104,7 +104,7 @@ class Client:
     def fit(
         self,
         model: str,
-        train_data: DataSource,
+        train_data: DataSource | Run,
         eval_data: DataSource | None = None,
         val_split: float = 0.0,
         model_artifact: str | None = None,
@@ -151,9 +151,11 @@ class Client:
             model: A short name of `list_models()`, a hub's `org/name`, or a folder on the server's machine.
             train_data: A CSV file, an open text file, a list of texts or rows, or the name of a data set that the
                 server has. Two columns are pairs, or with `CSVOptions(is_labeled=True)` a text and its class; three
-                are anchor, positive, negative.
-            eval_data: Not offered yet: refused. Data for the validation loss.
-            val_split: Not offered yet: refused. Share of the training data to hold out, 0 to 1.
+                are anchor, positive, negative. Or what `synthesize` made: that run, its `artifact_id`, or the zip
+                that it saved.
+            eval_data: Data of the same kind for the validation loss, `val_loss`, measured at the end of each epoch.
+            val_split: Share of the training data to hold out for the validation loss, from 0 to below 1, drawn by the
+                seed; left aside where eval_data is given.
             model_artifact: Id of the artifact of an earlier run to go on from, instead of the model's own weights.
             run_name: Its name; None: a memorable one is made up.
             description: For people.
@@ -201,7 +203,7 @@ class Client:
             portal.call(
                 self._async.fit,
                 model,
-                train_data,
+                train_data._async if isinstance(train_data, Run) else train_data,
                 eval_data,
                 val_split,
                 model_artifact,
@@ -243,6 +245,82 @@ class Client:
     create_training_run = fit
 
     create_run = fit
+
+    def synthesize(
+        self,
+        query_data: DataSource,
+        corpus_data: DataSource,
+        models: SynthesisModels,
+        num_relations: int = 10,
+        run_name: str | None = None,
+        description: str | None = None,
+        experiment_name: str | None = None,
+        device: str = "cuda",
+        num_workers: int = 4,
+        csv_options: CSVOptions | None = None,
+        public: bool = False,
+        *,
+        tags: Sequence[str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        progress: bool | None = None,
+    ) -> Run:
+        """Submit a synthesis run: it makes training data of queries and a corpus that nobody labelled.
+
+        For each query, the relation miners find texts of the corpus that are near to it; the cross encoder, or the
+        last relation miner, tells how much better the best of them suits the query than each other one. That makes
+        rows of query, positive, negative and margin, which `fit(train_data=run, loss="MarginMSELoss")` trains on.
+
+        Args:
+            query_data: A CSV file, an open text file, a list of texts or rows, or the name of a data set that the
+                server has: one column of queries; or two, each query with a text that answers it.
+            corpus_data: The same, with one column: the texts to search.
+            models: Which ones: `SynthesisModels(relation_miner, cross_encoder)`, or `synthesis_model_en` and
+                `synthesis_model_multi` of `finetuner.model`.
+            num_relations: Rows that each relation miner contributes for a query, at most.
+            run_name: Its name; None: a memorable one is made up.
+            description: For people.
+            experiment_name: The experiment it belongs to, made if it is not there; None: `default`.
+            device: `cuda`, or `cpu`; the embedded server uses the CPU where there is no GPU.
+            num_workers: Kept in the config for old callers; texts are encoded in the job's process.
+            csv_options: How to read CSV files; `size` and `sampling_rate` hold for the queries alone.
+            public: Let every user of the server read the artifact.
+            tags: Words to find the run by: `list_runs(tag=...)`.
+            secrets: Environment variables for the job; never shown, logged or read back.
+            idempotency_key: The key of an interrupted call: gives that call's run if there is one, never a second.
+            progress: Show a bar while data is uploaded; None shows it on a terminal.
+
+        Raises:
+            InvalidInput: An argument was refused; nothing was created.
+            Conflict: The name is taken.
+            ServerUnavailable: The server did not answer in time; `.idempotency_key` is what to call again with.
+
+        Example:
+            miners = SynthesisModels("all-minilm-l6-v2", cross_encoder=None)
+            made = client.synthesize("queries.csv", "corpus.csv", miners)
+        """
+        return Run(
+            portal.call(
+                self._async.synthesize,
+                query_data,
+                corpus_data,
+                models,
+                num_relations,
+                run_name,
+                description,
+                experiment_name,
+                device,
+                num_workers,
+                csv_options,
+                public,
+                tags=tags,
+                secrets=secrets,
+                idempotency_key=idempotency_key,
+                progress=progress,
+            )
+        )
+
+    create_synthesis_run = synthesize
 
     def get_run(self, run_name: str, experiment_name: str | None = None) -> Run:
         """Give a run by its name.
@@ -497,6 +575,7 @@ class Client:
         Raises:
             RunInProgress: The run has not ended yet.
             RunFailed: It failed and has no artifact.
+            InvalidInput: It is no artifact, or the training data of a synthesis run.
             MissingExtra: torch or sentence-transformers is not installed here.
 
         Example:

@@ -48,7 +48,7 @@ class Run:
 
     @property
     def train_data(self) -> str:
-        """The name of its training data on the server."""
+        """The name of its training data on the server, or the id of the artifact that holds it."""
         return self._async.train_data
 
     @property
@@ -128,7 +128,7 @@ class Run:
     def metrics(self) -> Metrics:
         """Give what its EvaluationCallback measured: `{"before": {name: value}, "after": {name: value}}`.
 
-        A stage that was not measured yet is missing.
+        A stage that was not measured yet is missing; a synthesis run measures nothing.
 
         Example:
             print(run.metrics()["after"]["recall_at_1"])
@@ -205,7 +205,7 @@ class Run:
     def save_artifact(
         self, directory: str | Path = "artifacts/", overwrite: bool = False, progress: bool | None = None
     ) -> str:
-        """Fetch the tuned model as `DIRECTORY/RUN_NAME.zip`, and give that path.
+        """Fetch the tuned model, or a synthesis run's training data, as `DIRECTORY/RUN_NAME.zip`; give that path.
 
         An interrupted call is resumed by the next; the file appears whole, its sha256 checked.
 

@@ -65,6 +65,7 @@ async def test_an_artifact_says_what_it_is(client: Client, finished: dict[str, A
         "id": finished["artifact_id"],
         "run_id": finished["id"],
         "run_name": "tuned",
+        "task": "training",
         "size_bytes": len(CONTENT),
         "sha256": SHA256,
         "files": [{"path": "model.safetensors", "size_bytes": 5000}, {"path": "manifest.json", "size_bytes": 2}],

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
+from finetuner.api.callbacks import METRIC_NAMES, metric_prefix
 from finetuner.api.checks import check_evaluation_kind
 from finetuner.callback import EvaluationCallback
 from finetuner.data import DataSet
 from finetuner.errors import InvalidInput
-from finetuner.job.worker.metrics import METRIC_NAMES, Ranking, Relevant, ranking_metrics
+from finetuner.job.worker.metrics import Ranking, Relevant, ranking_metrics
 
 _BLOCK: Final = 256
 """Queries that are compared with the index at a time: what bounds the memory."""
@@ -61,8 +62,7 @@ class Evaluation:
 
     def prefix(self) -> str:
         """Give what stands before each metric's name."""
-        parts = [self.callback.caption, self.model_name if self.callback.output_model_names else None]
-        return "".join(f"{part}/" for part in parts if part)
+        return metric_prefix(self.callback.caption, self.model_name if self.callback.output_model_names else None)
 
     def run(self, encoder: Encoder) -> tuple[dict[str, float], list[dict[str, Any]]]:
         """Give the metrics, with the prefix, and the example results."""
@@ -89,7 +89,7 @@ class Evaluation:
         return torch.nn.functional.normalize(vectors, dim=1) if self.callback.distance == "cosine" else vectors
 
     def _scores(self, queries: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        if self.callback.distance == "cosine":
+        if self.callback.distance in {"cosine", "dot"}:
             return queries @ index.T
         distance = torch.cdist(queries, index)
         return -(distance.square() if self.callback.distance == "sqeuclidean" else distance)

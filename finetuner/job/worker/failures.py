@@ -10,6 +10,7 @@ import torch
 
 from finetuner.errors import Failure, FinetunerError
 from finetuner.job.worker.training import LossNotFiniteError
+from finetuner.job.worker.wandb_recorder import WandBError
 
 _MEMORY_HINT: Final = "use a smaller batch_size, or a smaller max_seq_length in model_options"
 _MEMORY_WORDS: Final = ("out of memory", "can't allocate memory", "not enough memory")
@@ -20,9 +21,8 @@ def describe(error: BaseException) -> Failure:
     name, message = type(error).__name__, str(error).strip() or "no message"
     if is_out_of_memory(error):
         return Failure(type="OutOfMemory", message=message.splitlines()[0], hint=_MEMORY_HINT)
-    if isinstance(error, LossNotFiniteError):
-        hint = "use a smaller learning_rate, or another loss; look for odd texts in the training data"
-        return Failure(type="LossNotFinite", message=message, hint=hint)
+    if isinstance(error, LossNotFiniteError | WandBError):
+        return Failure(type=name.removesuffix("Error"), message=message, hint=error.hint)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return Failure(type="StorageFull", message=message, hint="make room on the disk of the machine that trains")
     if isinstance(error, FinetunerError):

@@ -6,25 +6,10 @@ A query with nothing relevant in the index counts as 0 in every mean.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pytrec_eval
-
-METRIC_NAMES: Final = (
-    "precision_at_k",
-    "recall_at_k",
-    "f1_score_at_k",
-    "hit_at_k",
-    "average_precision",
-    "reciprocal_rank",
-    "r_precision",
-    "dcg_at_k",
-    "ndcg_at_k",
-    "recall_at_1",
-)
-"""What is measured; `k` is the callback's `limit`."""
 
 Ranking = npt.NDArray[np.int64]
 Relevant = npt.NDArray[np.int64]
@@ -40,7 +25,7 @@ def ranking_metrics(ranked: list[Ranking], relevant: list[Relevant], k: int) -> 
         k: How many results count, for all but `r_precision`.
 
     Returns:
-        For each metric one value a query.
+        For each of METRIC_NAMES one value a query.
     """
     run = {
         str(query): {str(document): -float(rank) for rank, document in enumerate(documents)}

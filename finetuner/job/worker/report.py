@@ -97,9 +97,15 @@ class Report:
             if is_due:
                 self._send_progress()
 
-    def metrics(self, stage: str, values: Mapping[str, float]) -> None:
-        """Tell metrics; those of several callbacks are merged by the reader."""
-        self._emit({"kind": "metrics", "stage": stage, "values": dict(values)})
+    def metrics(self, stage: str, values: Mapping[str, float], **point: float) -> None:
+        """Tell metrics; those of several callbacks are merged by the reader.
+
+        Args:
+            stage: `before`, `after`, or `during`: a point of series.
+            values: Numbers by name.
+            point: `step` and `epoch` of the point.
+        """
+        self._emit({"kind": "metrics", "stage": stage, "values": dict(values), **point})
 
     def examples(self, stage: str, values: Sequence[Mapping[str, Any]]) -> None:
         """Tell example results."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import attrs
 import torch
@@ -21,24 +21,25 @@ from transformers import PrinterCallback, TrainerCallback
 from finetuner.api.catalog import RANKING_LOSS
 from finetuner.api.config import DataConfig, HyperParameters
 from finetuner.data import DataSet
-from finetuner.errors import FinetunerError
+from finetuner.errors import FinetunerError, InvalidInput
 from finetuner.job.worker.examples import Examples, make_examples
+from finetuner.job.worker.hooks import Acting, HookRunner, Training
 from finetuner.job.worker.losses import make_loss
 from finetuner.job.worker.optimizers import make_optimizer
 from finetuner.job.worker.report import Report
 from finetuner.job.worker.samplers import ClassBatchSampler
+from finetuner.job.worker.validation import Validator, shuffled_batches
 
 _LOG_LINES: Final = 20
 """How many lines about steps a run writes, about."""
 _LOG_PAUSE_S: Final = 15.0
 """The longest time without one, where steps come."""
 
-AfterStep = Callable[[int], None]
-"""Called after each step with its number."""
-
 
 class LossNotFiniteError(FinetunerError):
     """The loss became infinite or is no number."""
+
+    hint: ClassVar[str] = "use a smaller learning_rate, or another loss; look for odd texts in the training data"
 
 
 @attrs.frozen(kw_only=True)
@@ -85,11 +86,10 @@ class Trainer(SentenceTransformerTrainer):
 class StepReport(TrainerCallback):
     """Tell the progress after each step."""
 
-    def __init__(self, report: Report, batch_size: int, after_step: AfterStep | None) -> None:
+    def __init__(self, report: Report, batch_size: int) -> None:
         self.trainer: Trainer | None = None
         self._report = report
         self._batch_size = batch_size
-        self._after_step = after_step
         self._started_at = self._logged_at = time.monotonic()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - the library's signature
@@ -122,54 +122,57 @@ class StepReport(TrainerCallback):
                 f"step {step}/{steps} · epoch {float(state.epoch or 0):.2f}/{state.num_train_epochs} · "
                 f"loss {loss:.4f} · {examples_per_s:.1f} examples/s · {left_s:.0f} s left"
             )
-        if self._after_step is not None:
-            self._after_step(step)
 
 
 def train(
-    model: SentenceTransformer,
+    training: Training,
     data: DataSet,
     config: HyperParameters,
     data_config: DataConfig,
     *,
-    report: Report,
-    work_dir: Path,
-    after_step: AfterStep | None = None,
+    hooks: Iterable[Acting] = (),
+    validation: DataSet | None = None,
 ) -> Trained:
     """Train a model in place.
 
     Args:
-        model: On the device to train on.
+        training: The model, on the device to train on, and where progress is told.
         data: The training data.
         config: Loss, optimizer, epochs and so on.
         data_config: Sampler and items per class.
-        report: Where the progress is told.
-        work_dir: A folder for the trainer's own files.
-        after_step: Called after each optimizer step.
+        hooks: What acts between the steps, in this order.
+        validation: What `val_loss` is measured on at the end of each epoch, before the hooks act.
 
     Raises:
         InvalidInput: Loss, miner, optimizer and data do not go together.
         LossNotFiniteError: The loss became infinite or no number.
     """
-    examples = make_examples(data, config.loss, config.seed)
+    model = training.model
+    ids: dict[str, int] = {}
+    examples = make_examples(data, config.loss, config.seed, ids)
     loss = make_loss(model, config.loss, config.loss_options, config.miner, config.miner_options)
     by_class = data_config.sampler == "class" or (
         data_config.sampler == "auto" and data.kind == "labelled" and config.loss != RANKING_LOSS
     )
     optimizer = make_optimizer(loss.parameters(), config.optimizer, config.optimizer_options, config.learning_rate)
-    steps = StepReport(report, config.batch_size, after_step)
+    items_per_class = data_config.num_items_per_class if by_class else None
+    validator = None if validation is None else _validator(validation, config, ids, items_per_class)
+    steps = StepReport(training.report, config.batch_size)
+    runner = HookRunner(training, [*([] if validator is None else [validator]), *hooks])
     trainer = Trainer(
         classes=[row[-1] for row in examples.ids] if by_class else None,
         items_per_class=data_config.num_items_per_class,
         model=model,
-        args=_arguments(model, config, work_dir),
+        args=_arguments(model, config, training.run_dir / "trainer"),
         train_dataset=_dataset(examples),
         loss=loss,
         optimizers=(optimizer, None),
-        callbacks=[steps],
+        callbacks=[steps, runner],
     )
     trainer.remove_callback(PrinterCallback)
-    steps.trainer = trainer
+    steps.trainer = runner.trainer = trainer
+    if validator is not None:
+        validator.trainer = trainer
     started_at = time.monotonic()
     trainer.train()
     return Trained(
@@ -178,6 +181,28 @@ def train(
         seconds=time.monotonic() - started_at,
         last_loss=trainer.last_loss,
     )
+
+
+def _validator(data: DataSet, config: HyperParameters, ids: dict[str, int], items_per_class: int | None) -> Validator:
+    """Give what measures the validation loss, in batches of the same make as those of training."""
+    try:
+        examples = make_examples(data, config.loss, config.seed, ids)
+    except InvalidInput as error:
+        raise InvalidInput(f"the validation data (eval_data, or what val_split held out): {error}") from error
+    dataset = _dataset(examples)
+    if items_per_class is None:
+        batches = shuffled_batches(len(examples), config.batch_size, config.seed)
+    else:
+        sampler = ClassBatchSampler(
+            dataset,
+            classes=[row[-1] for row in examples.ids],
+            items_per_class=items_per_class,
+            batch_size=config.batch_size,
+            drop_last=False,
+            seed=config.seed,
+        )
+        batches = list(sampler)
+    return Validator(dataset, batches, config.seed)
 
 
 def _dataset(examples: Examples) -> Dataset:

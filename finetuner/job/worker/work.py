@@ -2,33 +2,59 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import datasets
-import torch
 import transformers
 from sentence_transformers import SentenceTransformer
 
-from finetuner.api.checks import check_config
-from finetuner.callback import EvaluationCallback, from_wire
-from finetuner.errors import InvalidInput
+from finetuner.api.callbacks import is_own, model_name
+from finetuner.api.checks import check_config, check_eval_kind
+from finetuner.api.config import CallbackConfig
+from finetuner.api.types import Task
+from finetuner.callback import (
+    BestModelCheckpoint,
+    Callback,
+    CustomCallback,
+    EvaluationCallback,
+    WandBLogger,
+    WiSEFTCallback,
+    from_wire,
+)
+from finetuner.data import DataSet
 from finetuner.job.worker.artifact import write_artifact
-from finetuner.job.worker.evaluation import Encoder, Evaluation, make_evaluation
+from finetuner.job.worker.callbacks import make_hooks
+from finetuner.job.worker.device import usable_device
+from finetuner.job.worker.evaluation import Evaluation, make_evaluation
 from finetuner.job.worker.failures import describe
+from finetuner.job.worker.hooks import Training
+from finetuner.job.worker.measuring import Measuring
+from finetuner.job.worker.own import make_own
 from finetuner.job.worker.report import Report
-from finetuner.job.worker.spec import Spec
-from finetuner.job.worker.training import AfterStep, train
+from finetuner.job.worker.spec import Spec, task_of
+from finetuner.job.worker.synthesis import synthesize
+from finetuner.job.worker.training import train
+from finetuner.job.worker.validation import hold_out
+from finetuner.job.worker.wandb_recorder import WandBRecorder
 from finetuner.model import find_model, open_folder, unpack
+
+_CHANGE_WEIGHTS: Final = (BestModelCheckpoint, CustomCallback, WiSEFTCallback)
+"""Callbacks after which the weights may not be those of the last step."""
 
 
 def run(run_dir: Path, report: Report) -> int:
     """Do the job of a run directory; the exit code is 0 where it left an artifact."""
     datasets.disable_progress_bars()
     try:
-        _work(run_dir, report)
+        if task_of(run_dir) == Task.GENERATION:
+            synthesize(run_dir, report)
+        else:
+            _work(run_dir, report)
     except Exception as error:  # noqa: BLE001 - the process ends here, and the reason goes into log and events
         failure = describe(error)
         for line in (failure.traceback or "").splitlines():
@@ -46,8 +72,12 @@ def _work(run_dir: Path, report: Report) -> None:
     spec = Spec.load(run_dir)
     config = spec.config
     check_config(config)
-    train_data = spec.data_set(config.data.train_data)
-    evaluations = _evaluations(spec, report)
+    train_data, validation = _data(spec, report)
+    callbacks = [_callback(wire, spec, report) for wire in config.callbacks]
+    changes_weights = any(isinstance(one, _CHANGE_WEIGHTS) for one in callbacks)
+    measuring = Measuring(_evaluations(spec, callbacks, report), is_reused=not changes_weights)
+    recorders = [WandBRecorder(one, spec, run_dir, report) for one in callbacks if isinstance(one, WandBLogger)]
+    own = [one for one in callbacks if isinstance(one, CustomCallback)]
     transformers.set_seed(config.hyper_parameters.seed)
     model = _load(spec, run_dir, report)
     report.say(
@@ -55,38 +85,63 @@ def _work(run_dir: Path, report: Report) -> None:
         f"loss {config.hyper_parameters.loss}, {config.hyper_parameters.optimizer} at "
         f"{config.hyper_parameters.learning_rate:g}, batch size {config.hyper_parameters.batch_size}"
     )
-    _evaluate(model, evaluations, "before", report)
-    trained = train(
-        model,
-        train_data,
-        config.hyper_parameters,
-        config.data,
-        report=report,
-        work_dir=run_dir / "trainer",
-        after_step=_between(model, evaluations, report),
-    )
-    report.say(f"trained {trained.steps} steps in {trained.seconds:.1f} s; last loss {trained.last_loss:.4f}")
-    _evaluate(model, evaluations, "after", report)
-    report.progress(phase="saving")
-    size = write_artifact(model, spec, run_dir).stat().st_size
+    training = Training(model, report, run_dir, config.hyper_parameters.epochs)
+    measuring.before(training)
+    with contextlib.ExitStack() as recording:
+        for recorder in recorders:
+            recording.enter_context(recorder)
+        trained = train(
+            training,
+            train_data,
+            config.hyper_parameters,
+            config.data,
+            hooks=[measuring, *own, *make_hooks(callbacks), *recorders],
+            validation=validation,
+        )
+        report.say(f"trained {trained.steps} steps in {trained.seconds:.1f} s; last loss {trained.last_loss:.4f}")
+        measuring.after(training)
+        report.progress(phase="saving")
+        size = write_artifact(model, spec, run_dir).stat().st_size
     for folder in ("model", "trainer", "base"):
         shutil.rmtree(run_dir / folder, ignore_errors=True)
     report.say(f"artifact of {size / 1e6:.1f} MB written; done in {time.monotonic() - started_at:.1f} s")
 
 
-def _evaluations(spec: Spec, report: Report) -> list[Evaluation]:
+def _data(spec: Spec, report: Report) -> tuple[DataSet, DataSet | None]:
+    """Give the training data, and the validation data where there is any."""
+    data, seed = spec.config.data, spec.config.hyper_parameters.seed
+    train_data = spec.data_set(data.train_data)
+    if data.eval_data is not None:
+        validation = spec.data_set(data.eval_data)
+        check_eval_kind(validation.kind, train_data.kind)
+        report.say(f"validation data {data.eval_data}: {len(validation.rows)} rows")
+        return train_data, validation
+    if not data.val_split:
+        return train_data, None
+    train_data, validation = hold_out(train_data, data.val_split, seed)
+    report.say(f"validation data: {len(validation.rows)} rows held out of {data.train_data} by seed {seed}")
+    return train_data, validation
+
+
+def _callback(wire: CallbackConfig, spec: Spec, report: Report) -> Callback:
+    if not is_own(wire.name):
+        return from_wire(wire.name, wire.options)
+    made = make_own(wire.name, wire.options, spec.path)
+    report.say(f"callback {wire.name} from {made.import_folder()}")
+    return made
+
+
+def _evaluations(spec: Spec, callbacks: Sequence[Callback], report: Report) -> list[Evaluation]:
     made = []
-    config = spec.config
-    for wire in config.callbacks:
-        callback = from_wire(wire.name, wire.options)
+    for callback in callbacks:
         if not isinstance(callback, EvaluationCallback):
-            raise InvalidInput(f"the worker does not carry out the callback {wire.name!r}")
+            continue
         evaluation = make_evaluation(
             callback,
             spec.data_set(str(callback.query_data)),
             None if callback.index_data is None else spec.data_set(str(callback.index_data)),
-            model_name=config.model.name or config.model.artifact or "model",
-            seed=config.hyper_parameters.seed,
+            model_name=model_name(spec.config),
+            seed=spec.config.hyper_parameters.seed,
         )
         if evaluation.unanswerable:
             report.warn(
@@ -98,10 +153,7 @@ def _evaluations(spec: Spec, report: Report) -> list[Evaluation]:
 
 
 def _load(spec: Spec, run_dir: Path, report: Report) -> SentenceTransformer:
-    device = spec.device
-    if device == "cuda" and not torch.cuda.is_available():
-        report.say("there is no CUDA here: training on the CPU")
-        device = "cpu"
+    device = usable_device(spec.device, report, "training")
     if spec.model_path is not None:
         folder = unpack(spec.model_path, run_dir / "base")
     else:
@@ -112,41 +164,3 @@ def _load(spec: Spec, run_dir: Path, report: Report) -> SentenceTransformer:
     if length is not None:
         model.max_seq_length = int(length)
     return model
-
-
-def _evaluate(model: SentenceTransformer, evaluations: Sequence[Evaluation], stage: str, report: Report) -> None:
-    if evaluations:
-        report.progress(phase="evaluating")
-    encoder = Encoder(model)
-    for evaluation in evaluations:
-        values, examples = evaluation.run(encoder)
-        report.metrics(stage, values)
-        if examples:
-            report.examples(stage, examples)
-        report.say(_line(f"{stage} training", evaluation, values))
-
-
-def _between(model: SentenceTransformer, evaluations: Sequence[Evaluation], report: Report) -> AfterStep | None:
-    wanted = [one for one in evaluations if one.callback.steps_per_interval is not None]
-    if not wanted:
-        return None
-
-    def after_step(step: int) -> None:
-        encoder = Encoder(model)
-        for evaluation in wanted:
-            every = evaluation.callback.steps_per_interval
-            if every is not None and step % every == 0:
-                report.say(_line(f"at step {step}", evaluation, evaluation.run(encoder)[0]))
-
-    return after_step
-
-
-def _line(when: str, evaluation: Evaluation, values: dict[str, float]) -> str:
-    prefix, limit = evaluation.prefix(), evaluation.callback.limit
-    shown = [
-        f"recall@1 {values[f'{prefix}recall_at_1']:.3f}",
-        f"recall@{limit} {values[f'{prefix}recall_at_k']:.3f}",
-        f"MRR {values[f'{prefix}reciprocal_rank']:.3f}",
-    ]
-    caption = f" ({evaluation.callback.caption})" if evaluation.callback.caption else ""
-    return f"{when}{caption}: {', '.join(shown)} over {len(evaluation.queries)} queries"

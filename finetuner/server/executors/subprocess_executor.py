@@ -98,6 +98,7 @@ class SubprocessExecutor:
             "data": {name: str(file) for name, file in data.items()},
             "model_path": None if model is None else str(model),
             "device": run.device,
+            "path": (run.runtime or {}).get("path") or [],
         }
         rundir.create(path, job, spec)
 

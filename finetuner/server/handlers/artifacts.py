@@ -16,7 +16,7 @@ from sqlalchemy import Row
 
 from finetuner.api.convert import dumps, lenient
 from finetuner.api.names import is_id
-from finetuner.api.types import ArtifactFile, ArtifactInfo, RunStatus
+from finetuner.api.types import ArtifactFile, ArtifactInfo, RunStatus, Task
 from finetuner.errors import ArtifactNotFound, Failure, RunFailed, RunInProgress
 from finetuner.server import asked, keys
 from finetuner.server.auth import user_of
@@ -26,11 +26,12 @@ from finetuner.server.store import runs
 async def get(request: web.Request) -> web.Response:
     """Say how large an artifact is, and which files it has."""
     row = await _finished(request)
-    files = await asyncio.to_thread(_files, request.app[keys.BLOBS].path(row.artifact_sha256))
+    files = await asyncio.to_thread(files_of, request.app[keys.BLOBS].path(row.artifact_sha256))
     info = ArtifactInfo(
         id=row.artifact_id,
         run_id=row.id,
         run_name=row.name,
+        task=Task(row.task),
         size_bytes=row.artifact_size,
         sha256=row.artifact_sha256,
         files=files,
@@ -91,7 +92,7 @@ async def _finished(request: web.Request) -> Row[Any]:
     return row
 
 
-def _files(path: Path) -> tuple[ArtifactFile, ...]:
+def files_of(path: Path) -> tuple[ArtifactFile, ...]:
     """Give what a zip holds; a worker of one's own may leave something else, which is one file."""
     try:
         with zipfile.ZipFile(path) as archive:

@@ -11,11 +11,12 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from sqlalchemy import Row
 
-from finetuner.api.checks import caught, check_data_kind, check_key, refusal
+from finetuner.api.checks import caught, check_data_kind, check_eval_kind, check_key, refusal
 from finetuner.api.config import RunRequest
 from finetuner.api.convert import dumps, read_json
-from finetuner.api.names import near_hint
-from finetuner.api.types import RunStatus
+from finetuner.api.names import is_id, near_hint
+from finetuner.api.synthesis import SYNTHESIZED
+from finetuner.api.types import Task
 from finetuner.errors import FieldError
 from finetuner.server import asked, checks, keys
 from finetuner.server.auth import user_of
@@ -26,6 +27,11 @@ from finetuner.server.store.database import Connection
 from finetuner.server.store.submission import Submission
 
 KEY_HEADER: Final = "Idempotency-Key"
+_IS: Final = {
+    Task.TRAINING: "the training data of a synthesis run, no model: give it as train_data",
+    Task.GENERATION: "a model, no data: to go on from it, give it as $.config.model.artifact",
+}
+"""What an artifact is instead, where the one of a run with this task is needed."""
 
 
 async def create(request: web.Request) -> web.Response:
@@ -84,24 +90,52 @@ async def _earlier(conn: Connection, owner_id: int, key: str, body_sha256: str) 
 
 
 async def _data(conn: Connection, owner_id: int, checked: Checked) -> dict[str, str]:
-    """Give the sha256 of each data set, once it is sure that the run can use all that it names, the artifact too."""
+    """Give the sha256 of each data set and artifact, once it is sure that the run can use all that it names."""
     found = await datasets.sha256s(conn, owner_id, checked.data.values())
-    errors = []
+    errors: list[FieldError] = []
+    kinds: dict[str, str] = {}
     for path, name in checked.data.items():
-        if name not in found:
-            near = near_hint(name, await datasets.names(conn, owner_id))
-            errors.append(FieldError(path=path, message=f"there is no data set {name!r}; upload it first.{near}"))
-        else:
+        if name in found:
             row = await datasets.get(conn, owner_id, name)
             errors += caught(path, check_data_kind, path, row.kind)
+            kinds[path] = row.kind
+        elif is_id(name):
+            errors += await _take_artifact(conn, owner_id, path, name, Task.GENERATION, found)
+            kinds[path] = SYNTHESIZED
+        else:
+            near = near_hint(name, await datasets.names(conn, owner_id))
+            errors.append(FieldError(path=path, message=f"there is no data set {name!r}; upload it first.{near}"))
+    train_path, eval_path = "$.config.data.train_data", "$.config.data.eval_data"
+    if train_path in kinds and eval_path in kinds:
+        errors += caught(eval_path, check_eval_kind, kinds[eval_path], kinds[train_path])
+    for path, artifact_id in checked.miners.items():
+        errors += await _take_artifact(conn, owner_id, path, artifact_id, Task.TRAINING, found)
     if checked.artifact_id is not None:
-        artifact = await runs.artifact(conn, owner_id, checked.artifact_id)
-        if artifact is None or artifact.status != RunStatus.FINISHED:
-            message = f"there is no artifact {checked.artifact_id!r} of a finished run"
-            errors.append(FieldError(path="$.config.model.artifact", message=message))
+        errors += await _take_artifact(conn, owner_id, "$.config.model.artifact", checked.artifact_id, Task.TRAINING)
     if errors:
         raise refusal(errors)
     return found
+
+
+async def _take_artifact(
+    conn: Connection, owner_id: int, path: str, artifact_id: str, task: Task, found: dict[str, str] | None = None
+) -> list[FieldError]:
+    """Add the sha256 of an artifact to what was found, or say why the run cannot use it."""
+    row = await runs.artifact(conn, owner_id, artifact_id)
+    if row is None or row.artifact_sha256 is None:
+        message = f"there is no artifact {artifact_id!r} of a finished run"
+        if row is not None:
+            message += f": run {row.name!r} is {row.status}"
+        return [FieldError(path=path, message=message)]
+    if row.task != task:
+        return [FieldError(path=path, message=f"the artifact {artifact_id!r} of run {row.name!r} is {_IS[task]}")]
+    if task is Task.GENERATION:
+        errors = list(caught(path, check_data_kind, path, SYNTHESIZED))
+        if errors:
+            return errors
+    if found is not None:
+        found[artifact_id] = row.artifact_sha256
+    return []
 
 
 HANDLERS: Final[Mapping[str, Handler]] = {"experiment_runs_create": create}

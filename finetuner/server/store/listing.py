@@ -27,6 +27,8 @@ class RunFilter:
     statuses: tuple[RunStatus, ...] = ()
     """One of these; empty for any."""
     name_prefix: str | None = None
+    name_part: str | None = None
+    """Anywhere in the name, in any case."""
     tags: tuple[str, ...] = ()
     """All of these."""
     task: Task | None = None
@@ -42,6 +44,8 @@ class RunFilter:
             given.append(RUNS.c.status.in_(self.statuses))
         if self.name_prefix:
             given.append(func.substr(RUNS.c.name, 1, len(self.name_prefix)) == self.name_prefix)
+        if self.name_part:
+            given.append(func.instr(func.lower(RUNS.c.name), self.name_part.lower()) > 0)
         given += [exists().where(RUN_TAGS.c.run_seq == RUNS.c.seq, RUN_TAGS.c.tag == tag) for tag in self.tags]
         if self.task is not None:
             given.append(RUNS.c.task == self.task)
@@ -104,11 +108,12 @@ async def counts(conn: Connection, which: RunFilter) -> dict[str, int]:
 
 async def encode(conn: Connection, rows: Sequence[Row[Any]]) -> list[bytes]:
     """Encode runs as the wire has them, those that wait with their place in the queue."""
-    places = await _places(conn, [row.seq for row in rows if row.status == RunStatus.CREATED])
-    return [to_json(row, queue_position=places.get(row.seq)) for row in rows]
+    waiting = await places(conn, [row.seq for row in rows if row.status == RunStatus.CREATED])
+    return [to_json(row, queue_position=waiting.get(row.seq)) for row in rows]
 
 
-async def _places(conn: Connection, seqs: list[int]) -> dict[int, int]:
+async def places(conn: Connection, seqs: list[int]) -> dict[int, int]:
+    """Give the places in the queue of runs that wait."""
     if not seqs:
         return {}
     first, last = min(seqs), max(seqs)

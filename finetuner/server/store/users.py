@@ -40,13 +40,18 @@ def _user(row: Row[Any]) -> User:
     return User(id=row.id, name=row.name, is_admin=row.is_admin, disabled=row.disabled)
 
 
-def _sha256(token: str) -> str:
+def token_sha256(token: str) -> str:
+    """Give what the database has of a token."""
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 async def by_token(conn: Connection, token: str) -> User | None:
     """Give the user of a token; None where there is none, or the user is disabled."""
-    sha256 = _sha256(token)
+    return await by_token_sha256(conn, token_sha256(token))
+
+
+async def by_token_sha256(conn: Connection, sha256: str) -> User | None:
+    """Give the user of a token that is known by its sha256."""
     row = await conn.first(_BY_TOKEN, {"sha256": sha256})
     if row is None or not hmac.compare_digest(row.sha256, sha256) or row.disabled:
         return None
@@ -81,7 +86,7 @@ async def create(tx: Transaction, name: str, *, is_admin: bool = False) -> User:
 async def issue_token(tx: Transaction, user_id: int, *, token: str | None = None) -> str:
     """Give a user one more token, of 256 random bits where none is given; it cannot be read again."""
     issued = secrets.token_urlsafe(32) if token is None else token
-    values = {"sha256": _sha256(issued), "user_id": user_id, "created_at": clock.now()}
+    values = {"sha256": token_sha256(issued), "user_id": user_id, "created_at": clock.now()}
     await tx.run(insert(TOKENS), values)
     return issued
 

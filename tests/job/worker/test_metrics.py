@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import dcg_score, label_ranking_average_precision_score, ndcg_score
 
-from finetuner.job.worker.metrics import METRIC_NAMES, ranking_metrics
+from finetuner.api.callbacks import METRIC_NAMES
+from finetuner.job.worker.metrics import ranking_metrics
 
 Bits = npt.NDArray[np.bool_]
 

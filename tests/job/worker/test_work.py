@@ -178,7 +178,22 @@ def test_a_measure_every_few_steps_goes_into_the_log(work: Work, tiny_model: Pat
         "at step 8",
         "at step 12",
     ]
-    assert len(done.of("metrics")) == 2
+
+
+@pytest.mark.train
+def test_values_between_are_points_of_series_and_the_last_is_the_one_after(
+    work: Work, tiny_model: Path, tmp_path: Path
+) -> None:
+    callback = {"name": "EvaluationCallback", "options": {"query_data": "queries", "steps_per_interval": 4}}
+    write_spec(tmp_path, tiny_model, {"train": labelled_rows(), "queries": QUERIES}, callbacks=[callback])
+    done = work(tmp_path)
+    points = [event for event in done.of("metrics") if event["stage"] == "during"]
+    measured = [event for event in points if "recall_at_1" in event["values"]]
+    assert [event["step"] for event in measured] == [4, 6, 8, 12]
+    assert measured[-1]["values"] == done.metrics("after")
+    assert [(event["step"], event["epoch"]) for event in points if "train_loss" in event["values"]] == [(6, 1), (12, 2)]
+    losses = _losses(done)
+    assert min(losses) <= done.metrics("during")["train_loss"] <= max(losses)
 
 
 @pytest.mark.parametrize(
