@@ -7,7 +7,7 @@ import importlib
 import os
 import platform
 
-NAMES = ("imports",)
+NAMES = ("imports", "console")
 
 
 def main() -> None:

@@ -36,6 +36,7 @@ from finetuner.sync import Watch as Watch
 from finetuner.sync import as_completed as as_completed
 from finetuner.sync import build_model as build_model
 from finetuner.sync import close as close
+from finetuner.sync import console_url as console_url
 from finetuner.sync import create_experiment as create_experiment
 from finetuner.sync import create_run as create_run
 from finetuner.sync import create_synthesis_run as create_synthesis_run

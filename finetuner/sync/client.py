@@ -508,6 +508,19 @@ class Client:
         """
         return portal.call(self._async.list_datasets)
 
+    def console_url(self, run: Run | None = None) -> str:
+        """Give a link to the server's web pages that logs its first visitor in, once and within a minute.
+
+        Who has the link until then is this user: hand it to a browser, and keep it from logs.
+
+        Args:
+            run: Lead to the page of this run; None: to the list of all runs.
+
+        Example:
+            webbrowser.open(client.console_url(run))
+        """
+        return portal.call(self._async.console_url, run._async if isinstance(run, Run) else run)
+
     def watch(self, runs: Iterable[Run] | None = None, since: int | None = None) -> Watch:
         """Follow the changes of runs over one connection: first as they stand, then what changes.
 

@@ -471,6 +471,20 @@ def list_datasets() -> list[DatasetInfo]:
     return _client().list_datasets()
 
 
+def console_url(run: Run | None = None) -> str:
+    """Give a link to the server's web pages that logs its first visitor in, once and within a minute.
+
+    Who has the link until then is this user: hand it to a browser, and keep it from logs.
+
+    Args:
+        run: Lead to the page of this run; None: to the list of all runs.
+
+    Example:
+        webbrowser.open(finetuner.console_url(run))
+    """
+    return _client().console_url(run)
+
+
 def watch(runs: Iterable[Run] | None = None, since: int | None = None) -> Watch:
     """Follow the changes of runs over one connection: first as they stand, then what changes.
 

@@ -362,6 +362,20 @@ async def test_too_large_a_log_says_what_to_do(submit: Submit) -> None:
         await run.logs(max_bytes=100)
 
 
+async def test_a_link_to_the_console_opens_the_page_of_a_run_once(client: AsyncClient, submit: Submit) -> None:
+    run = await submit(run_name="looked-at")
+    links = [await client.console_url(run), await client.console_url()]
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+        for link, onward in zip(links, (f"/console/runs/{run.id}", "/console/"), strict=True):
+            assert link.startswith(client.host)
+            async with session.get(link) as opened:
+                assert f'href="{onward}"' in await opened.text()
+            async with session.get(f"{client.host}{onward}") as page:
+                assert "looked-at" in await page.text()
+        async with session.get(links[0]) as again:
+            assert again.status == 403
+
+
 async def test_over_a_session_of_the_callers(client: AsyncClient) -> None:
     async with aiohttp.ClientSession() as session:
         async with AsyncClient(client.host, await client.get_token(), session=session) as other:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from aiohttp import web
 
-from finetuner.errors import NotAllowed, NotLoggedIn
+from finetuner.errors import InvalidInput, NotAllowed, NotLoggedIn
 from finetuner.server import keys
 from finetuner.server.console.sessions import SESSION, SESSIONS, is_own_form
 from finetuner.server.store import users
@@ -19,6 +19,7 @@ HOME: Final = f"{ROOT}/"
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _PATH: Final = re.compile(r"/console/[A-Za-z0-9/_?=&%.~+-]{0,2000}", re.ASCII)
 FORM_KEY: Final = "form_key"
+_MOST_FIELDS: Final = 20
 
 
 def check_host(request: web.Request) -> None:
@@ -82,14 +83,29 @@ async def identify(request: web.Request) -> None:
     request[keys.USER] = user
 
 
+async def form(request: web.Request) -> dict[str, str]:
+    """Read the fields of a form; of several of one name the last.
+
+    Raises:
+        InvalidInput: It is none of this console's.
+    """
+    if request.content_type != "application/x-www-form-urlencoded":
+        raise InvalidInput("a form of the console is sent as application/x-www-form-urlencoded")
+    text = (await request.read()).decode("utf-8", "replace")
+    try:
+        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS))
+    except ValueError as error:
+        raise InvalidInput(f"this form cannot be read: {error}") from error
+
+
 async def check_form(request: web.Request) -> None:
     """Refuse a form that was not made for this session.
 
     Raises:
         NotAllowed: It was not.
+        InvalidInput: It is no form.
     """
-    given = (await request.post()).get(FORM_KEY)
-    if not isinstance(given, str) or not is_own_form(request[SESSION], given):
+    if not is_own_form(request[SESSION], (await form(request)).get(FORM_KEY, "")):
         raise NotAllowed("this form belongs to an earlier session: open the page again, and repeat it")
 
 

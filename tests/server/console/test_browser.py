@@ -208,6 +208,17 @@ async def test_hostile_texts_are_texts(tab: Tab, site: Site) -> None:
     await expect(page.locator(".view .line", has_text="zzz")).to_contain_text("more characters: download the log")
 
 
+async def is_filled(tab: Tab) -> bool:
+    """Whether the window of a log shows lines from its top to its bottom."""
+    script = """() => {
+        const box = document.getElementById("view").getBoundingClientRect();
+        const bottom = Math.min(box.bottom, innerHeight);
+        return [box.top + 2, (box.top + bottom) / 2, bottom - 12].every(
+            (y) => document.elementFromPoint(box.left + 40, y)?.closest(".view .line"));
+    }"""
+    return bool(await tab.page.evaluate(script))
+
+
 async def test_a_million_lines_scroll(tab: Tab, site: Site) -> None:
     page = tab.page
     fetched: list[int] = []
@@ -215,15 +226,22 @@ async def test_a_million_lines_scroll(tab: Tab, site: Site) -> None:
     await tab.go(site.path("started", "/logs"))
     view = page.locator("#view[data-ready]")
     await expect(page.locator("#line-count")).to_have_text("1,000,000")
-    await expect(page.locator(".view .line").last).to_contain_text(f"line {LINES} says {LINES * 7}")
+    last = page.locator(".view .line").last
+    await expect(last).to_contain_text(f"line {LINES} says {LINES * 7}")
+    await view.evaluate("view => view.scrollIntoView({block: 'end'})")
+    await expect(last).to_be_in_viewport()
+    assert await is_filled(tab)
     await view.focus()
     await page.keyboard.press("Home")
     await expect(page.locator(".view .line").first).to_have_text("1line 1 says 7")
+    await expect(page.locator(".view .line").first).to_be_in_viewport()
+    assert await is_filled(tab)
     for share in (0.1, 0.5, 0.9):
         await view.evaluate("(view, share) => { view.scrollTop = view.scrollHeight * share; }", share)
         near = re.compile(rf"^{int(LINES * share) // 1000}\d\d\d")
         await expect(page.locator(".view .line", has_text=near).first).to_be_visible()
         await expect(page.locator(".view .line[data-pending]")).to_have_count(0)
+        assert await is_filled(tab)
         for text in await page.locator(".view .line").all_text_contents():
             number = text.partition("line")[0]
             assert text == f"{number}line {number} says {int(number) * 7}"
@@ -237,6 +255,7 @@ async def test_a_million_lines_scroll(tab: Tab, site: Site) -> None:
     await page.keyboard.press("Enter")
     await expect(page.locator("#found")).to_have_text("1 of 1")
     await expect(page.locator(".line[data-at]")).to_have_text(f"777777line 777777 says {777777 * 7}")
+    await expect(page.locator(".line[data-at]")).to_be_in_viewport()
     await page.get_by_label("Search the log").fill("line 99999")
     await page.keyboard.press("Enter")
     await expect(page.locator("#found")).to_have_text("1 of 9")
@@ -355,13 +374,17 @@ async def test_list_configuration_and_log_need_no_script(browser: Browser, site:
         await context.close()
 
 
-async def test_a_real_run_is_followed_live(browser: Browser, context: BrowserContext, tmp_path: Path) -> None:
-    assert browser.is_connected()
+async def test_a_real_run_is_followed_live(context: BrowserContext, tmp_path: Path) -> None:
     settings = make_settings(tmp_path / "state", job_argv=(sys.executable, "-c", JOB), slots=1, grace_s=1.0)
     try:
         async with serving(settings) as service:
             await service.client.dataset()
-            await follow_live(context, service)
+            try:
+                await follow_live(context, service)
+            finally:
+                # A stream that is still followed would keep the service from ending.
+                for page in context.pages:
+                    await page.close()
     finally:
         stop_runs(settings.runs_dir)
 
@@ -408,8 +431,6 @@ async def follow_live(context: BrowserContext, service: Service) -> None:
     assert len(shown.streams) == 1
     await service.client.call("run_delete", id=run["id"])
     await expect(row.locator(".status")).to_have_text("DELETED")
-    for tab in (listed, shown, logged):
-        await tab.page.close()
 
 
 async def turn_away(tab: Tab, *, is_hidden: bool) -> None:

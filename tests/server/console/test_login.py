@@ -51,6 +51,24 @@ async def test_a_wrong_token_opens_nothing(stranger: Visitor, token: str) -> Non
     assert (await stranger.get("/console/")).status == 303
 
 
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (b"token=\xff\xfe", "application/x-www-form-urlencoded; charset=nonsense", 403),
+        (b"&".join(b"a%d=1" % number for number in range(100)), "application/x-www-form-urlencoded", 422),
+        (b"--x\r\njunk", "multipart/form-data; boundary=x", 422),
+        (b'{"token": "a"}', "application/json", 422),
+        (b"token=" + b"x" * 5_000_000, "application/x-www-form-urlencoded", 413),
+    ],
+)
+async def test_what_is_no_form_is_refused(stranger: Visitor, body: bytes, kind: str, status: int) -> None:
+    headers = {**stranger.headers, "Content-Type": kind}
+    url = f"{stranger.client.url}/console/login"
+    async with stranger.session.post(url, data=body, headers=headers) as answer:
+        assert answer.status == status
+        assert answer.content_type == "text/html"
+
+
 async def test_every_page_of_a_user_needs_a_session(stranger: Visitor, client: Client) -> None:
     for page in USER_PAGES:
         path = address(page.path)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from finetuner.server.console.table import PAGES
+from finetuner.server.store import runs
 from tests.server.console import scenes
 from tests.server.console.many import HOSTILE, Visitor
 from tests.server.serving import Client, Service
@@ -180,3 +181,20 @@ async def test_a_configuration_of_another_shape_is_shown_all_the_same(visitor: V
     await scenes.with_config(quiet, run, config)
     assert "d: x" in await look(visitor, run)
     assert "b [1,2]" in await look(visitor, run, "/config")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        [1, "two", None, {"query": None, "results": "none"}, {"results": [1, "a", None, {"score": "high"}, []]}],
+        [{"query": {"text": ["a"], "label": {"b": 1}}, "results": [{"text": 5, "score": True, "relevant": "yes"}]}],
+        [[], {}, [[]]],
+    ],
+)
+async def test_examples_of_another_shape_are_shown_all_the_same(
+    visitor: Visitor, quiet: Service, odd: list[Any]
+) -> None:
+    run = await scenes.started(quiet, name="odd")
+    async with quiet.database.write() as tx:
+        await runs.apply_events(tx, run["id"], from_offset=1, to_offset=2, examples={"before": odd, "after": odd})
+    assert f"{len(odd)} example queries" in await look(visitor, run, "/examples")

@@ -57,7 +57,9 @@ function onChange(event) {
     timer ||= setTimeout(bringUpToDate, TOGETHER_MS);
   } else if (change.kind === "created") {
     created.add(change.run_id);
-    announce(created.size === 1 ? "1 new run: show it" : `${created.size} new runs: show them`);
+    // Whether a filter would let them through is the server's to say.
+    if (table?.dataset.filters) announce("There are new runs: look again");
+    else announce(created.size === 1 ? "1 new run: show it" : `${created.size} new runs: show them`);
   }
   if (change.kind !== "progress" && change.kind !== "metrics") countsTimer ||= setTimeout(count, COUNTS_MS);
 }

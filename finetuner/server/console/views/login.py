@@ -33,9 +33,9 @@ async def form(request: web.Request) -> web.StreamResponse:
 
 async def log_in(request: web.Request) -> web.StreamResponse:
     """Open a session for the token that was typed in."""
-    given = await request.post()
-    onward = guard.safe_next(_text(given.get("next")))
-    token = _text(given.get("token")).strip()
+    given = await guard.form(request)
+    onward = guard.safe_next(given.get("next"))
+    token = given.get("token", "").strip()
     async with request.app[keys.DATABASE].read() as conn:
         user = await users.by_token(conn, token) if token else None
     if user is None:
@@ -76,10 +76,6 @@ def _opened(request: web.Request, token_sha256: str, response: web.Response) -> 
 def _form(request: web.Request, onward: str, *, problem: str = "", status: int = 200) -> web.Response:
     is_embedded = request.app[keys.SETTINGS].embedded
     return pages.page(request, "login.html", status=status, next=onward, problem=problem, is_embedded=is_embedded)
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
 
 
 HANDLERS: Final[Mapping[str, Handler]] = {"console_ticket": ticket}

@@ -15,7 +15,7 @@ from finetuner.api.convert import lenient
 from finetuner.api.types import RunStatus, Task
 from finetuner.errors import Failure, FinetunerError
 from finetuner.server import asked, keys
-from finetuner.server.console import guard, pages, shown
+from finetuner.server.console import exampleview, guard, pages, shown
 from finetuner.server.console.runview import view
 from finetuner.server.executors import rundir
 from finetuner.server.handlers import artifacts, logs
@@ -139,8 +139,7 @@ async def examples(request: web.Request) -> web.StreamResponse:
     async with request.app[keys.DATABASE].read(is_snapshot=True) as conn:
         values = await head(request, conn)
         _, text = await runs.results(conn, values["row"].id)
-    stages = {stage: found for stage, found in orjson.loads(text).items() if stage in {"before", "after"} and found}
-    queries = [dict(zip(stages, pair, strict=True)) for pair in zip(*stages.values(), strict=False)]
+    queries = exampleview.queries(orjson.loads(text))
     page, _ = asked.page(request)
     count = -(-len(queries) // QUERIES_A_PAGE)
     page = min(page, max(1, count))
@@ -152,6 +151,7 @@ async def examples(request: web.Request) -> web.StreamResponse:
         queries=queries[start : start + QUERIES_A_PAGE],
         total=len(queries),
         page=page,
+        page_size=QUERIES_A_PAGE,
         count=count,
         most=RESULTS,
         **values,
