@@ -28,6 +28,11 @@ COMMANDS: Final = {
         ("demo", "finetuner.cli.demo:demo", "Fine-tune a real model on real data, in two minutes."),
         ("fit", "finetuner.cli.fit:fit", "Submit a training run, and print its name."),
         (
+            "synthesize",
+            "finetuner.cli.synthesize:synthesize",
+            "Submit a run that makes training data, and print its name.",
+        ),
+        (
             "runs",
             "finetuner.cli.runs:runs",
             "List, show and follow runs, fetch what they gave, cancel and delete them.",

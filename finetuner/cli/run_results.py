@@ -1,4 +1,4 @@
-"""What a run has given: `finetuner runs metrics`, `examples` and `download`."""
+"""What a run has given: `finetuner runs metrics`, `examples` and `download`; and `open`, its page in the console."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from finetuner.cli.names import find_run, run_argument
+from finetuner.cli.names import complete_runs, experiment_option, find_run, run_argument
 from finetuner.cli.settings import Settings
-from finetuner.cli.text import say
+from finetuner.cli.text import note, say, say_json
 
 if TYPE_CHECKING:
     from finetuner.aio.client import AsyncClient
@@ -105,3 +105,33 @@ def download(
         render.print_json(saved)
     else:
         say(saved["path"])
+
+
+@click.command("open")
+@click.argument("run", required=False, shell_complete=complete_runs)
+@experiment_option
+@click.option("--browser/--no-browser", default=True, help="Open it in a browser, or print the link alone.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object, url, and open no browser.")
+@click.pass_obj
+def open_(settings: Settings, run: str | None, experiment_name: str | None, browser: bool, as_json: bool) -> None:
+    """Open the page of a run in a browser; without RUN the list of all runs.
+
+    The link logs its first visitor in, once and within a minute: it is a secret until then.
+    """
+
+    async def work(client: AsyncClient) -> str:
+        found = None if run is None else await find_run(client, run, experiment_name)
+        return await client.console_url(found)
+
+    url = settings.run(work)
+    if as_json:
+        say_json({"url": url})
+        return
+    if browser:
+        import webbrowser  # noqa: PLC0415 - help and completion load none of it
+
+        if webbrowser.open(url):
+            note("Opened in a browser. The link works once; this command makes another.")
+            return
+        note("No browser could be opened here. The link logs in whoever opens it first, within a minute:")
+    say(url)

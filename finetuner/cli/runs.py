@@ -215,7 +215,7 @@ def delete(settings: Settings, names: tuple[str, ...], experiment_name: str | No
     settings.run(work)
 
 
-for _command in (run_log.logs, run_results.metrics, run_results.examples, run_results.download):
+for _command in (run_log.logs, run_results.metrics, run_results.examples, run_results.download, run_results.open_):
     runs.add_command(_command)
 
 

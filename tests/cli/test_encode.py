@@ -69,7 +69,7 @@ def test_standard_input_becomes_json_lines(shell: Shell, expected: np.ndarray) -
     ids=lambda one: " ".join(one) if isinstance(one, list) else "",
 )
 def test_bad_input_is_one_line(shell: Shell, arguments: list[str], code: int, said: str) -> None:
-    ended = shell("encode", *arguments)
+    ended = shell.inside("encode", *arguments)
     assert (ended.returncode, ended.stdout) == (code, ""), ended.stderr
     assert ended.stderr.startswith("Error: ")
     assert said in ended.stderr

@@ -172,7 +172,8 @@ async def test_bad_input_is_refused_in_one_line_before_anything_is_created(
     shell: Shell, data: str, arguments: list[str], said: str
 ) -> None:
     train_data = [] if "--train-data" in arguments else ["--train-data", data]
-    ended = await _fit(shell, *train_data, *arguments)
+    command = ("fit", "--model", "all-minilm-l6-v2", *train_data, *arguments)
+    ended = await anyio.to_thread.run_sync(lambda: shell.inside(*command))
     assert (ended.returncode, ended.stdout) == (ExitCode.USAGE, ""), ended.stderr
     assert re.fullmatch(r"Error: .*\n", ended.stderr)
     assert said in ended.stderr

@@ -17,8 +17,9 @@ from finetuner.cli.fit import fit
 from finetuner.cli.login import login
 from finetuner.cli.models import models
 from finetuner.cli.run_log import logs
-from finetuner.cli.run_results import download, examples
+from finetuner.cli.run_results import download, examples, open_
 from finetuner.cli.runs import list_, wait
+from finetuner.cli.synthesize import synthesize
 
 ELSEWHERE = {
     "self",
@@ -44,6 +45,13 @@ class Pair:
 
 PAIRS = [
     Pair(command=fit, called=AsyncClient.fit, own=frozenset(COMMAND_ONLY)),
+    Pair(
+        command=synthesize,
+        called=AsyncClient.synthesize,
+        other=frozenset({"models"}),  # or its two parts
+        own=frozenset({*COMMAND_ONLY, "models", "relation_miner", "cross_encoder"}),
+    ),
+    Pair(command=open_, called=AsyncClient.console_url, own=frozenset({"as_json", "experiment_name", "browser"})),
     Pair(
         command=list_,
         called=AsyncClient.list_runs,
@@ -91,7 +99,7 @@ def test_each_parameter_has_its_flag_and_each_flag_its_parameter(pair: Pair) -> 
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.command.name)
 def test_flags_have_the_parameters_names_and_defaults(pair: Pair) -> None:
     for name, parameter in inspect.signature(pair.called).parameters.items():
-        if name in ELSEWHERE | pair.other:
+        if name in ELSEWHERE | pair.other or name == "run":
             continue
         param = next(one for one in pair.command.params if one.name == name)
         assert REPEATED.get(name, f"--{name.replace('_', '-')}" if len(name) > 1 else f"-{name}") in param.opts

@@ -36,12 +36,13 @@ EXAMPLES: dict[str, tuple[tuple[str, ...], str | type]] = {
     "runs metrics": (("runs", "metrics", RUN), dict),
     "runs examples": (("runs", "examples", RUN), dict),
     "runs download": (("runs", "download", RUN, "--overwrite"), dict),
+    "runs open": (("runs", "open", RUN), dict),
     "runs cancel": (("runs", "cancel", RUN), LINES),
     "runs delete": (("runs", "delete", RUN, "--yes"), LINES),
     "models": (("models",), list),
     "doctor": (("doctor",), dict),
 }
-ELSEWHERE = {"demo", "encode", "server stop"}
+ELSEWHERE = {"demo", "encode", "synthesize", "server stop"}
 """Tried by the tests of each: they need a model, or end the service that the others use."""
 
 
@@ -73,7 +74,7 @@ def test_every_command_that_takes_it_is_tried() -> None:
 def test_stdout_holds_json_alone(shell: Shell) -> None:
     (shell.cwd / "json.csv").write_text("a sentence,a name\nanother one,another name\n")
     for name, (arguments, kind) in EXAMPLES.items():
-        ended = shell(*arguments, "--json")
+        ended = shell.inside(*arguments, "--json")
         assert ended.returncode == 0, f"{name}: {ended.stderr}"
         documents = [json.loads(line) for line in ended.stdout.splitlines()] if kind == LINES else []
         if kind == LINES:

@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
+import aiohttp
 import anyio
+import attrs
 import pytest
 
 from finetuner.aio.run import AsyncRun
@@ -77,3 +79,20 @@ async def test_a_run_that_failed_has_nothing_to_download(shell: Shell) -> None:
         ended = await anyio.to_thread.run_sync(partial(shell, "runs", "download", "fail-download"))
         assert (ended.returncode, ended.stdout) == (ExitCode.RUN_FAILED, "")
         assert re.fullmatch(r"Error: .*\n", ended.stderr)
+
+
+async def test_open_gives_the_link_to_a_browser_or_to_whoever_asks(shell: Shell) -> None:
+    async with _ended(shell, "opened") as run:
+        browser = shell.cwd / "browser"
+        browser.write_text(f'#!/bin/sh\necho "$1" > {shell.cwd}/visited\n')
+        browser.chmod(0o755)
+        with_browser = attrs.evolve(shell, env={**shell.env, "BROWSER": f"{browser} %s"})
+        opened = await anyio.to_thread.run_sync(partial(with_browser, "runs", "open", "opened"))
+        assert (opened.returncode, opened.stdout) == (0, ""), opened.stderr
+        visited = (shell.cwd / "visited").read_text().strip()
+        async with aiohttp.ClientSession() as session, session.get(visited) as page:
+            assert page.status == 200
+            assert f'content="0;url=/console/runs/{run.id}"' in await page.text()
+        printed = await anyio.to_thread.run_sync(partial(shell, "runs", "open", "--no-browser"))
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/console/\S+\n", printed.stdout)
+        assert printed.stdout.strip() != visited
