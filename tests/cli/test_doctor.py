@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import sys
 from pathlib import Path
 
 import attrs
@@ -18,6 +17,12 @@ from tests.docs.blocks import ROOT
 
 
 @pytest.fixture
+def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask no torch, which takes seconds, where the test is about something else."""
+    monkeypatch.setattr(health_packages, "_ASK_TORCH", 'print(\'{"version": "0", "cuda": null, "gpus": []}\')')
+
+
+@pytest.fixture
 def alone(tmp_path: Path) -> Shell:
     """A shell without a service."""
     env = {**environment(tmp_path), "HF_HUB_OFFLINE": "1"}
@@ -25,7 +30,7 @@ def alone(tmp_path: Path) -> Shell:
 
 
 def _findings(shell: Shell, *arguments: str, code: int = 0) -> dict[str, tuple[str, str]]:
-    ended = shell(*arguments, "doctor", "--json")
+    ended = shell.inside(*arguments, "doctor", "--json")
     assert ended.returncode == code, ended.stdout + ended.stderr
     said = json.loads(ended.stdout)
     assert said["healthy"] == (code == 0)
@@ -42,6 +47,7 @@ def test_a_good_installation_is_well_and_nothing_is_made(alone: Shell) -> None:
     assert list(alone.cwd.iterdir()) == []
 
 
+@pytest.mark.usefixtures("no_torch")
 @pytest.mark.xdist_group("cli")
 def test_a_server_that_runs_is_asked(shell: Shell) -> None:
     found = _findings(attrs.evolve(shell, env={**shell.env, "HF_HUB_OFFLINE": "1"}))
@@ -49,9 +55,10 @@ def test_a_server_that_runs_is_asked(shell: Shell) -> None:
     assert found["login"][0] == "ok"
 
 
+@pytest.mark.usefixtures("no_torch")
 def test_broken_things_are_told_with_what_to_do(alone: Shell) -> None:
     alone.state.write_text("no folder")
-    broken = alone("doctor")
+    broken = alone.inside("doctor")
     assert broken.returncode == ExitCode.ERROR
     assert f"broken  state      {alone.state} is a file" in broken.stdout
     assert "FINETUNER_STATE_DIR" in broken.stdout
@@ -67,11 +74,12 @@ def test_broken_things_are_told_with_what_to_do(alone: Shell) -> None:
     assert database.read_text() == "this is no database at all"
 
 
+@pytest.mark.usefixtures("no_torch")
 def test_a_server_that_is_silent_is_not_waited_for(alone: Shell) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         env = {**alone.env, "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": url}
-        ended = attrs.evolve(alone, env=env)("--host", url, "doctor", "--json", "--timeout-s", "0.5")
+        ended = attrs.evolve(alone, env=env).inside("--host", url, "doctor", "--json", "--timeout-s", "0.5")
     found = {one["name"]: one["state"] for one in json.loads(ended.stdout)["findings"]}
     assert (ended.returncode, found["login"], found["hub"]) == (ExitCode.ERROR, "broken", "warning")
 
@@ -100,4 +108,3 @@ def test_a_torch_that_crashes_takes_nobody_along(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(health_packages, "_ASK_TORCH", "raise ImportError('no libcudart')")
     found = health_packages._torch()
     assert (found.state, "no libcudart" in found.message) == ("broken", True)
-    assert sys.executable
