@@ -18,7 +18,7 @@ from finetuner.cli.console import PlainConsole
 from finetuner.cli.demo_data import DemoData, write_demo_data
 from finetuner.cli.demo_view import Answer, Asked, View
 from finetuner.cli.files import write_text
-from finetuner.cli.following import run_json
+from finetuner.cli.following import run_json, tell_stopped
 from finetuner.cli.live import feed
 from finetuner.cli.names import shown_name
 from finetuner.cli.render import print_json
@@ -233,13 +233,7 @@ class Tour:
         if self.run is None:
             note("\nStopped. No run was submitted.")
             return
-        name = shown_name(self.run.info)
-        if self.has_ended:
-            note(f"\nStopped. The run {name} has ended: finetuner runs show {name}")
-            return
-        note(f"\nStopped watching; the run {name} goes on.")
-        note(f"  follow it:  finetuner runs logs -f {name}")
-        note(f"  cancel it:  finetuner runs cancel {name}")
+        tell_stopped(self.run, has_ended=self.has_ended)
 
 
 async def _best(client: AsyncClient, model: EmbeddingModel, queries: list[str], names: list[str]) -> list[str]:

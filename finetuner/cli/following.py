@@ -127,13 +127,18 @@ class Following:
         if self.run is None:
             note("\nStopped. If the run was submitted already, `finetuner runs list` has it.")
             return
-        name = shown_name(self.run.info)
-        if self.has_ended:
-            note(f"\nStopped. The run {name} has ended: finetuner runs show {name}")
-            return
-        note(f"\nStopped watching; the run {name} goes on.")
-        note(f"  follow it:  finetuner runs logs -f {name}")
-        note(f"  cancel it:  finetuner runs cancel {name}")
+        tell_stopped(self.run, has_ended=self.has_ended)
+
+
+def tell_stopped(run: AsyncRun, *, has_ended: bool) -> None:
+    """Say after Ctrl-C what became of a run, and what can be done."""
+    name = shown_name(run.info)
+    if has_ended:
+        note(f"\nStopped. The run {name} has ended: finetuner runs show {name}")
+        return
+    note(f"\nStopped watching; the run {name} goes on.")
+    note(f"  follow it:  finetuner runs logs -f {name}")
+    note(f"  cancel it:  finetuner runs cancel {name}")
 
 
 async def _print_log(run: AsyncRun, shown: Live) -> None:

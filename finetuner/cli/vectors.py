@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +12,7 @@ import numpy as np
 import orjson
 from numpy.lib import format as npy
 
-from finetuner.cli.files import user_mode
+from finetuner.cli.files import replacing
 from finetuner.model import Floats
 
 
@@ -77,20 +75,10 @@ def open_writer(output: Path | None, dim: int) -> Iterator[Writer]:
     if output is None:
         yield JsonLines(sys.stdout.buffer)
         return
-    output.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "w+b") as file:
-            if output.suffix == ".npy":
-                array = Npy(file, dim)
-                yield array
-                array.finish()
-            else:
-                yield JsonLines(file)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(user_mode())
-        Path(temporary).replace(output)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(output) as file:
+        if output.suffix == ".npy":
+            array = Npy(file, dim)
+            yield array
+            array.finish()
+        else:
+            yield JsonLines(file)
