@@ -65,6 +65,7 @@ def make_app(settings: Settings) -> web.Application:
     app.router.add_routes(routes(_handlers()))
     app.router.add_routes(table.routes())
     app.on_response_prepare.append(_name_request)
+    app.on_response_prepare.append(pages.protect)
     app.cleanup_ctx.append(_parts)
     return app
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -11,6 +12,7 @@ from aiohttp import web
 
 from finetuner.errors import InvalidInput, NotAllowed, NotLoggedIn
 from finetuner.server import keys
+from finetuner.server.console.peer import owner_of
 from finetuner.server.console.sessions import SESSION, SESSIONS, is_own_form
 from finetuner.server.store import users
 
@@ -30,6 +32,24 @@ def check_host(request: web.Request) -> None:
     """
     if request.app[keys.SETTINGS].embedded and host_of(request.host) not in _LOOPBACK:
         raise NotAllowed("this server is for its own machine: open its pages under 127.0.0.1 or localhost")
+
+
+def check_peer(request: web.Request) -> None:
+    """Refuse the embedded server's pages to processes of other users of this machine, where the system tells whose.
+
+    A link that logs in can be read off a command line, and a cookie is sent to every port of its host: neither is of
+    use to somebody else here.
+
+    Raises:
+        NotAllowed: It is another user's.
+    """
+    transport = request.transport
+    if not request.app[keys.SETTINGS].embedded or transport is None:
+        return
+    peer, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+    owner = owner_of(peer[:2], local[:2]) if peer and local else None
+    if owner not in {None, 0, os.getuid()}:
+        raise NotAllowed("this server is another user's: start your own, which any `finetuner` command does")
 
 
 def host_of(authority: str) -> str:

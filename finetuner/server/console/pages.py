@@ -29,11 +29,12 @@ POLICY: Final = {
     "require-trusted-types-for": "'script'",
     "trusted-types": "'none'",
 }
+PRIVATE: Final = {"Cache-Control": "no-store", "Cross-Origin-Resource-Policy": "same-origin"}
+"""Of whatever a session is needed for: kept by no browser after a logout, and used by no other page."""
 HEADERS: Final = {
+    **PRIVATE,
     "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in POLICY.items()),
-    "Cache-Control": "no-store",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
     # The origin must arrive with forms; no other site is told anything.
     "Referrer-Policy": "same-origin",
 }
@@ -87,6 +88,12 @@ def page(request: web.Request, template: str, *, status: int = 200, **values: An
 def redirect(path: str) -> web.Response:
     """Answer with another address, to be fetched with GET."""
     return web.Response(status=303, headers={**HEADERS, "Location": path})
+
+
+async def protect(request: web.Request, response: web.StreamResponse) -> None:
+    """Keep the data behind the pages private, whichever handler gives it."""
+    if request.path.startswith(f"{guard.ROOT}/data/"):
+        response.headers.update(PRIVATE)
 
 
 def is_for_people(request: web.Request) -> bool:

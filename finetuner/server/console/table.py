@@ -77,6 +77,7 @@ def routes() -> Sequence[web.RouteDef]:
 
 def _guarded(page: Page) -> Handler:
     async def guarded(request: web.Request) -> web.StreamResponse:
+        guard.check_peer(request)
         guard.check_host(request)
         if page.method == "POST":
             guard.check_origin(request)

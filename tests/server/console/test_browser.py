@@ -48,6 +48,8 @@ tell(kind="metrics", stage="before", values={"recall_at_1": 0.25})
 tell(kind="metrics", stage="during", step=50, values={"val_loss": 1.5})
 until("end")
 tell(kind="metrics", stage="after", values={"recall_at_1": 0.75})
+for number in range(3, 30_000):
+    print("line", number, "x" * (number % 40))
 print("the last line", flush=True)
 """
 
@@ -113,11 +115,9 @@ def events() -> list[dict[str, Any]]:
         {"kind": "progress", "phase": "training", "step": step, "steps": 120, "loss": 2.0 / (1 + step / 20)}
         for step in range(120)
     ]
-    points = [
-        {"kind": "metrics", "stage": "during", "step": step, "values": {"val_loss": 0.5, "recall_at_1": step / 200}}
-        for step in (40, 80, 119)
-    ]
-    return [*steps, *points]
+    measured = [(step, {"val_loss": 0.5, "recall_at_1": step / 200, "<b>odd</b>": 1}) for step in (40, 80, 119)]
+    points = [{"kind": "metrics", "stage": "during", "step": step, "values": values} for step, values in measured]
+    return [{"kind": "metrics", "stage": "before", "values": {"recall_at_1": 0.1}}, *steps, *points]
 
 
 @pytest.fixture
@@ -256,6 +256,9 @@ async def test_a_million_lines_scroll(tab: Tab, site: Site) -> None:
     await expect(page.locator("#found")).to_have_text("1 of 1")
     await expect(page.locator(".line[data-at]")).to_have_text(f"777777line 777777 says {777777 * 7}")
     await expect(page.locator(".line[data-at]")).to_be_in_viewport()
+    await tab.go(site.path("started", "/logs#L4321"))
+    await expect(page.locator(".view .line", has_text=re.compile("^4321line"))).to_be_in_viewport()
+    await expect(page.get_by_label("Follow")).not_to_be_checked()
     await page.get_by_label("Search the log").fill("line 99999")
     await page.keyboard.press("Enter")
     await expect(page.locator("#found")).to_have_text("1 of 9")
@@ -269,6 +272,15 @@ async def test_a_million_lines_scroll(tab: Tab, site: Site) -> None:
         await page.get_by_role("link", name="Download").click()
     download = await waited.value
     assert download.suggested_filename == "started-one.log"
+
+
+async def test_a_log_that_has_no_line_yet_says_so(tab: Tab, site: Site) -> None:
+    await tab.go(site.path("waiting", "/logs"))
+    await expect(tab.page.locator("#empty")).to_be_visible()
+    log = scenes.write_log(site.service, site.runs["waiting"], ["now"])
+    await expect(tab.page.locator(".view .line")).to_have_text("1now")
+    await expect(tab.page.locator("#empty")).to_be_hidden()
+    log.unlink()
 
 
 async def test_everything_is_done_by_keyboard(tab: Tab, site: Site) -> None:
@@ -337,6 +349,10 @@ async def test_the_losses_are_drawn(tab: Tab, site: Site) -> None:
     await expect(page.locator("#loss")).to_have_attribute("aria-label", said)
     await expect(page.locator("#loss .u-legend")).to_contain_text("val_loss")
     await expect(page.locator("#during .u-legend")).to_contain_text("recall_at_1")
+    # What was measured before the first step is where the series begins.
+    await expect(page.locator("#during .u-legend")).to_contain_text("<b>odd</b>")
+    said = re.compile(r"recall_at_1 0\.1000 at step 0, 0\.5950 at step 119")
+    await expect(page.locator("#during")).to_have_attribute("aria-label", said)
 
 
 async def test_list_configuration_and_log_need_no_script(browser: Browser, site: Site) -> None:
@@ -424,8 +440,12 @@ async def follow_live(context: BrowserContext, service: Service) -> None:
     await expect(shown.page.get_by_role("link", name="Cancel…")).to_have_count(0)
     await expect(logged.page.locator(".view .line")).to_have_count(2)
     await turn_away(logged, is_hidden=False)
-    await expect(logged.page.locator(".view .line").last).to_have_text("3the last line")
+    await expect(logged.page.locator("#line-count")).to_have_text("30,000")
+    await expect(logged.page.locator(".view .line").last).to_have_text("30000the last line")
     await expect(logged.page.locator("#head .status")).to_have_text("FINISHED")
+    await logged.page.locator("#view").evaluate("view => { view.scrollTop = 20 * 15_000; }")
+    line = logged.page.locator(".view .line", has_text=re.compile("^15010line"))
+    await expect(line).to_have_text(f"15010line 15010 {'x' * (15_010 % 40)}")
     for tab in (listed, shown, logged):
         assert not tab.complaints
     assert len(shown.streams) == 1
@@ -493,6 +513,7 @@ async def test_no_page_is_hard_to_use(tab: Tab, site: Site) -> None:
         "finished-artifact": site.path("finished", "/artifact"),
         "failed": site.path("failed"),
         "failed-logs": site.path("failed", "/logs?q=failed"),
+        "waiting-logs": site.path("waiting", "/logs"),
         "synthesis": site.path("synthesis"),
         "synthesis-artifact": site.path("synthesis", "/artifact"),
         "login": "/console/login",

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import html
+import re
+from pathlib import Path
+
+import aiohttp
 import attrs
 import pytest
 
 from finetuner.server.console.assets import assets
 from finetuner.server.console.table import PAGES
 from finetuner.server.store import users
+from tests.server.console import scenes
 from tests.server.console.many import Visitor
-from tests.server.serving import Client, Service
+from tests.server.serving import Client, Service, make_settings, serving, starting_nothing
 
 pytestmark = pytest.mark.anyio
 USER_PAGES = [page for page in PAGES if page.who == "user"]
@@ -131,6 +137,21 @@ async def test_a_ticket_opens_the_console_once(stranger: Visitor, client: Client
     assert (again.status, b"used before" in again.body) == (403, True)
 
 
+async def test_a_ticket_that_another_page_brings_is_asked_about(stranger: Visitor, client: Client) -> None:
+    """Whoever made the link could otherwise have a user work as somebody else without a word."""
+    path = (await client.call("console_ticket")).json["path"]
+    asked = await stranger.get(path, **{"Sec-Fetch-Site": "cross-site"})
+    assert "Set-Cookie" not in asked.headers
+    found = re.search(rb'name="ticket" value="([^"]+)"', asked.body)
+    assert found is not None
+    fields = {"ticket": found[1].decode(), "next": "/console/?q=a"}
+    assert (await stranger.post("/console/login", fields, **{"Sec-Fetch-Site": "cross-site"})).status == 403
+    opened = await stranger.post("/console/login", fields)
+    assert b'content="0;url=/console/?q=a"' in opened.body
+    assert (await stranger.get("/console/")).status == 200
+    assert (await stranger.post("/console/login", fields)).status == 403
+
+
 async def test_a_ticket_leads_nowhere_else(client: Client) -> None:
     answer = await client.call("console_ticket", {"next": "https://evil.example/"})
     assert (answer.status, answer.json["errors"][0]["path"]) == (422, "$.next")
@@ -161,3 +182,19 @@ async def test_two_users_see_their_own(stranger: Visitor, quiet: Service) -> Non
     page = (await other.get("/console/")).body
     assert b"other" in page
     assert b"of-the-first" not in page
+
+
+async def test_a_server_for_a_team_answers_under_any_name(tmp_path: Path) -> None:
+    settings = starting_nothing(make_settings(tmp_path / "state", embedded=False, token=None))
+    async with serving(settings) as team, aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+        ada = await team.other("ada")
+        visitor = Visitor(client=ada, session=session)
+        form = await visitor.get("/console/login", Host="team.example")
+        assert form.status == 200
+        assert b"finetuner server user add" in form.body
+        assert (await visitor.log_in()).status == 303
+        assert b"ada" in (await visitor.get("/console/")).body
+        await ada.dataset()
+        run = await scenes.finished(attrs.evolve(team, client=ada), tmp_path, name="done")
+        page = (await visitor.get(f"/console/runs/{run['id']}/artifact")).body.decode()
+        assert f'finetuner.login(host="{team.url}")' in html.unescape(page)

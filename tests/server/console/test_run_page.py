@@ -62,6 +62,15 @@ async def test_a_finished_run_shows_what_it_gained(visitor: Visitor, quiet: Serv
     assert "recall_at_1 0.3100 → 0.5900" in listed
 
 
+async def test_a_metric_below_nothing_has_no_bar(visitor: Visitor, quiet: Service) -> None:
+    run = await scenes.started(quiet, name="odd")
+    async with quiet.database.write() as tx:
+        await runs.apply_events(tx, run["id"], from_offset=1, to_offset=2, metrics={"after": {"gain": -0.5}})
+    body = (await visitor.get(f"/console/runs/{run['id']}")).body.decode()
+    assert re.findall(r'<rect[^>]*width="([^"]+)"', body) == ["0.0%", "0.0%"]
+    assert "gain -0.5000" in said(body.encode())
+
+
 async def test_examples_stand_side_by_side_and_in_pages(visitor: Visitor, quiet: Service, tmp_path: Path) -> None:
     run = await scenes.finished(quiet, tmp_path, name="done", queries=25)
     first = await look(visitor, run, "/examples")
@@ -102,6 +111,20 @@ async def test_a_run_that_makes_data_is_shown_as_such(visitor: Visitor, quiet: S
     assert "Loss" not in page.replace("MarginMSELoss", "")
     assert f'train_data="{run["artifact_id"]}"' in await look(visitor, run, "/artifact")
     assert "makes data" in await look(visitor, run, "/examples")
+
+
+async def test_no_browser_keeps_what_a_session_is_needed_for(visitor: Visitor, quiet: Service, tmp_path: Path) -> None:
+    run = await scenes.finished(quiet, tmp_path, name="done")
+    known = {"/console/data/artifacts/{id}": f"/console/data/artifacts/{run['artifact_id']}"}
+    for page in PAGES:
+        if page.who == "user" and page.method == "GET":
+            path = known.get(page.path, page.path).replace("{id}", run["id"])
+            url = f"{quiet.url}{path}"
+            async with visitor.session.get(url, headers=visitor.headers) as answer:
+                assert answer.status in {200, 422}, page
+                assert answer.headers["Cache-Control"] == "no-store", page
+                assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin", page
+                answer.close()
 
 
 async def test_what_is_not_there_yet_is_said(visitor: Visitor, client: Client) -> None:

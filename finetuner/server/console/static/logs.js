@@ -125,6 +125,7 @@ function paint() {
   // The first line stands where it would with nothing above it cut off; the lines before it are above the window.
   const cut = (view.scrollTop * ratio()) % LINE_PX;
   rows.style.transform = `translateY(${view.scrollTop - (top - from) * LINE_PX - cut}px)`;
+  byId("empty").hidden = index.count > 0;
   byId("line-count").textContent = index.count.toLocaleString("en-US");
   byId("log-size").textContent = size(index.end);
 }
@@ -142,6 +143,7 @@ function size(bytes) {
 }
 
 function goTo(line, isCentred = true) {
+  space.style.height = `${spacePx()}px`;
   const above = isCentred ? Math.floor(view.clientHeight / LINE_PX / 2) : 0;
   view.scrollTop = (Math.max(0, line - above) * LINE_PX) / ratio();
   render();
@@ -181,7 +183,6 @@ function grow() {
 
 function listen() {
   byId("follow-label").hidden = false;
-  followBox.checked = true;
   const stop = follow(
     (offset) => `${base}/logstream?events=1&after=${offset}`,
     String(index.end),
@@ -281,6 +282,10 @@ startTicking();
 const wanted = /^#L(\d+)$/.exec(location.hash);
 if (byId("q").value) search(new Event("submit"));
 else if (wanted) goTo(Number(wanted[1]) - 1);
-else goToEnd();
+else {
+  // Who came for a certain line is not taken away from it by what comes later.
+  followBox.checked = !("over" in head.dataset);
+  goToEnd();
+}
 if (!("over" in head.dataset)) listen();
 view.dataset.ready = "";

@@ -5,7 +5,11 @@ import { plain } from "./shown.js";
 
 const PAUSE_MS = 1000;
 const LAST_LINES = 15;
-const COLORS = { light: ["#3547b3", "#b3541e", "#1d7044", "#8a3ab9"], dark: ["#a7b4ff", "#ffb27d", "#7fd1a4", "#d7a5f5"] };
+const MOST_POINTS = 8000;
+const COLORS = {
+  light: "#3547b3 #b3541e #1d7044 #8a3ab9 #b3261e #0b7285 #7a5c00 #c2257f #5f3dc4 #5a5f66".split(" "),
+  dark: "#a7b4ff #ffb27d #7fd1a4 #d7a5f5 #ff9d94 #66d9e8 #e6c95c #ff9ecb #b197fc #a3abb3".split(" "),
+};
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
 /** Values by step, one series a name. */
@@ -15,8 +19,12 @@ class Series {
   add(name, step, value) {
     if (typeof step !== "number" || typeof value !== "number") return;
     if (!this.#byName.has(name)) this.#byName.set(name, new Map());
-    this.#byName.get(name).set(step, value);
+    const values = this.#byName.get(name);
+    values.set(step, value);
+    if (values.size > MOST_POINTS) thin(values);
   }
+
+  has(name) { return this.#byName.has(name); }
 
   get names() { return [...this.#byName.keys()]; }
 
@@ -26,9 +34,22 @@ class Series {
     return [steps, ...this.names.map((name) => steps.map((step) => this.#byName.get(name).get(step) ?? null))];
   }
 
-  span(name) {
-    const values = [...this.#byName.get(name)].sort((a, b) => a[0] - b[0]);
-    return { first: values[0], last: values.at(-1) };
+  /** Where each series begins, and how far it has come. */
+  inWords() {
+    const said = ([step, value]) => `${value.toPrecision(4)} at step ${step}`;
+    return this.names.map((name) => {
+      const points = [...this.#byName.get(name)].sort((a, b) => a[0] - b[0]);
+      return `${plain(name)} ${said(points[0])}, ${said(points.at(-1))}`;
+    }).join("; ");
+  }
+}
+
+/** Leave out every second value but the first: more than that no screen shows. */
+function thin(values) {
+  let isKept = false;
+  for (const step of values.keys()) {
+    isKept = !isKept;
+    if (!isKept) values.delete(step);
   }
 }
 
@@ -90,12 +111,18 @@ let offset = 0;
 let busy = false;
 let isDue = false;
 
+/** What was measured before the first step. */
+const start = new Map();
+
 function take(event) {
   if (event.kind === "progress" && event.phase === "training") losses.add("loss", event.step, event.loss);
-  if (event.kind === "metrics" && event.stage === "during") {
-    for (const [name, value] of Object.entries(event.values ?? {})) {
-      (name.endsWith("loss") ? losses : during).add(name, event.step, value);
-    }
+  if (event.kind !== "metrics") return;
+  for (const [name, value] of Object.entries(event.values ?? {})) {
+    if (event.stage === "before") start.set(name, value);
+    if (event.stage !== "during") continue;
+    const series = name.endsWith("loss") ? losses : during;
+    if (!series.has(name) && start.has(name)) series.add(name, 0, start.get(name));
+    series.add(name, event.step, value);
   }
 }
 
@@ -110,13 +137,10 @@ async function readEvents() {
   }
   lossChart.draw(losses);
   duringChart.draw(during);
-  const said = losses.names.map((name) => {
-    const { first, last } = losses.span(name);
-    return `${plain(name)} ${first[1].toPrecision(4)} at step ${first[0]}, ${last[1].toPrecision(4)} at step ${last[0]}`;
-  }).join("; ");
+  const said = losses.inWords();
   document.getElementById("loss-said").textContent = said || "No step was taken yet.";
   lossChart.describe(`Loss by step: ${said}`);
-  duringChart.describe(`By step: ${during.names.map(plain).join(", ")}`);
+  duringChart.describe(`Metrics by step: ${during.inWords()}`);
 }
 
 async function readLog() {

@@ -18,23 +18,22 @@ from finetuner.server.store import users
 
 
 async def form(request: web.Request) -> web.StreamResponse:
-    """Show the form; with a ticket, log in at once."""
+    """Show the form; with a ticket, log in at once, unless another page made the browser come here."""
     onward = guard.safe_next(request.query.get("next"))
     ticket = request.query.get("ticket")
     if ticket is None:
         return _form(request, onward)
-    token_sha256 = request.app[SESSIONS].redeem(ticket)
-    if token_sha256 is None:
-        return _form(
-            request, onward, problem="This link was used before, or is too old. Ask for a new one.", status=403
-        )
-    return _opened(request, token_sha256, pages.page(request, "onward.html", path=onward))
+    if request.headers.get("Sec-Fetch-Site") == "cross-site":
+        return pages.page(request, "ticket.html", ticket=ticket, next=onward)
+    return _redeemed(request, ticket, onward)
 
 
 async def log_in(request: web.Request) -> web.StreamResponse:
-    """Open a session for the token that was typed in."""
+    """Open a session for the token that was typed in, or for a ticket."""
     given = await guard.form(request)
     onward = guard.safe_next(given.get("next"))
+    if "ticket" in given:
+        return _redeemed(request, given["ticket"], onward)
     token = given.get("token", "").strip()
     async with request.app[keys.DATABASE].read() as conn:
         user = await users.by_token(conn, token) if token else None
@@ -42,6 +41,15 @@ async def log_in(request: web.Request) -> web.StreamResponse:
         said = "The server does not know this token, or its user was disabled." if token else "Paste a token."
         return _form(request, onward, problem=said, status=403)
     return _opened(request, users.token_sha256(token), pages.redirect(onward))
+
+
+def _redeemed(request: web.Request, ticket: str, onward: str) -> web.Response:
+    token_sha256 = request.app[SESSIONS].redeem(ticket)
+    if token_sha256 is None:
+        said = "This link was used before, or is too old. Ask for a new one."
+        return _form(request, onward, problem=said, status=403)
+    # No redirect: a browser that another program sent here would not send the new cookie along with one.
+    return _opened(request, token_sha256, pages.page(request, "onward.html", path=onward))
 
 
 async def log_out(request: web.Request) -> web.StreamResponse:

@@ -85,8 +85,8 @@ def _metrics(metrics: Mapping[str, Mapping[str, float]]) -> Iterator[dict[str, A
             "before": old,
             "after": new,
             "change": None if old is None or new is None else new - old,
-            "before_width": round(100 * (old or 0.0) / most, 1),
-            "after_width": round(100 * (new or 0.0) / most, 1),
+            "before_width": round(100 * max(0.0, old or 0.0) / most, 1),
+            "after_width": round(100 * max(0.0, new or 0.0) / most, 1),
         }
 
 
