@@ -462,7 +462,7 @@ def _read_csv(file: Iterable[str], options: CSVOptions, path: Path | None) -> It
             length += len(line)
             if length > _SAMPLE_CHARS:
                 break
-    dialect = _dialect(sample) if options.dialect == "auto" else options.dialect
+    dialect = find_dialect(sample) if options.dialect == "auto" else options.dialect
     rows = _csv_rows(csv.reader(itertools.chain(sample, lines), dialect), path)
     first = next(rows, None)
     if first is None:
@@ -507,7 +507,7 @@ def _told_scores(rows: Iterator[_Row]) -> Iterator[_Row]:
     yield from itertools.chain(held, rows)
 
 
-def _dialect(sample: list[str]) -> type[csv.Dialect]:
+def find_dialect(sample: list[str]) -> type[csv.Dialect]:
     """Choose the delimiter that cuts most rows alike, into more than one cell; a prose comma has a blank after it."""
 
     def fit(delimiter: str) -> tuple[float, int]:

@@ -99,6 +99,11 @@ def find_server() -> LocalServer | None:
     return found.server if found is not None and found.speaks else None
 
 
+def is_held() -> bool:
+    """Whether a server runs on the state folder, one that does not answer included."""
+    return _is_held(_root())
+
+
 def is_current(server: LocalServer) -> bool:
     """Whether a server that was found still runs and has the address that it had; it is not asked.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
+import importlib.util
 import os
 import shutil
 import stat
@@ -201,6 +202,20 @@ def default_cache_dir() -> Path:
     """Give the folder for what can be fetched again: `FINETUNER_CACHE_DIR`, or the user's cache folder."""
     given = os.environ.get("FINETUNER_CACHE_DIR")
     return Path(given) if given else platformdirs.user_cache_path("finetuner", appauthor=False)
+
+
+def check_packages() -> None:
+    """Check, without importing them, that what loads a model is installed here.
+
+    Raises:
+        MissingExtra: It is not; the message names the command that installs it.
+    """
+    missing = [name for name in ("torch", "sentence_transformers") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingExtra(
+            f"loading a model needs packages that are not installed ({', '.join(missing)}): "
+            'pip install "finetuner[local]"'
+        )
 
 
 def open_folder(folder: Path, device: str | None = None) -> SentenceTransformer:

@@ -11,8 +11,8 @@ from rich.console import Console
 class PlainConsole(Console):
     """Takes text as it is: no markup, no guessing at numbers or emoji."""
 
-    def __init__(self, *, width: int | None = None) -> None:
-        super().__init__(width=width, highlight=False, markup=False, emoji=False)
+    def __init__(self, *, width: int | None = None, stderr: bool = False) -> None:
+        super().__init__(width=width, stderr=stderr, highlight=False, markup=False, emoji=False)
 
     def on_broken_pipe(self) -> NoReturn:
         """Leave it to the entrance how to end when the reader of the output went away.

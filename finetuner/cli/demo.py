@@ -32,8 +32,19 @@ from finetuner.cli.settings import Settings
     metavar="SECONDS",
     help="Give up waiting for the run after so long; the run goes on.",
 )
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print a JSON object at the end: run, directory, path; the rest to stderr."
+)
 @click.pass_obj
-def demo(settings: Settings, directory: Path, run_name: str | None, steps: int, seed: int, timeout_s: float) -> None:
+def demo(
+    settings: Settings,
+    directory: Path,
+    run_name: str | None,
+    steps: int,
+    seed: int,
+    timeout_s: float,
+    as_json: bool,
+) -> None:
     """Fine-tune a real model on real data, in two minutes.
 
     Data, service, training, metrics before and after, and the tuned model answering: each step says what it does.
@@ -41,7 +52,15 @@ def demo(settings: Settings, directory: Path, run_name: str | None, steps: int, 
     """
     from finetuner.cli.demo_tour import Tour  # noqa: PLC0415 - help and completion load none of it
 
-    tour = Tour(directory=directory, run_name=run_name, steps=steps, seed=seed, timeout_s=timeout_s, host=settings.host)
+    tour = Tour(
+        directory=directory,
+        run_name=run_name,
+        steps=steps,
+        seed=seed,
+        timeout_s=timeout_s,
+        host=settings.host,
+        as_json=as_json,
+    )
     tour.prepare()
     try:
         settings.run(tour.train)

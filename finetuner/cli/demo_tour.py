@@ -14,10 +14,14 @@ import numpy as np
 
 from finetuner.callback import EvaluationCallback
 from finetuner.cli import demo_scripts as scripts
+from finetuner.cli.console import PlainConsole
 from finetuner.cli.demo_data import DemoData, write_demo_data
-from finetuner.cli.demo_view import Answer, Asked, Live, View
+from finetuner.cli.demo_view import Answer, Asked, View
 from finetuner.cli.files import write_text
+from finetuner.cli.following import run_json, tell_stopped
+from finetuner.cli.live import feed
 from finetuner.cli.names import shown_name
+from finetuner.cli.render import print_json
 from finetuner.cli.text import duration, note, size
 from finetuner.errors import MissingExtra, WaitTimeout
 
@@ -38,7 +42,15 @@ class Tour:
     """One demo."""
 
     def __init__(
-        self, *, directory: Path, run_name: str | None, steps: int, seed: int, timeout_s: float, host: str | None
+        self,
+        *,
+        directory: Path,
+        run_name: str | None,
+        steps: int,
+        seed: int,
+        timeout_s: float,
+        host: str | None,
+        as_json: bool = False,
     ) -> None:
         self.directory = directory
         self.run_name = run_name
@@ -46,7 +58,8 @@ class Tour:
         self.seed = seed
         self.timeout_s = timeout_s
         self.host: str | None = host or os.environ.get("FINETUNER_HOST")
-        self.view: View = View()
+        self.as_json = as_json
+        self.view: View = View(PlainConsole(stderr=True) if as_json else None)
         self.data: DemoData
         self.run: AsyncRun | None = None
         self.has_ended: bool = False
@@ -147,7 +160,7 @@ class Tour:
         self.view.step("Log")
         with self.view.live() as live:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_feed, client, run, live)
+                tasks.start_soon(feed, client, run, live)
                 async with run.stream_logs() as log:
                     async for line in log:
                         live.log(line)
@@ -211,27 +224,16 @@ class Tour:
         self.view.verbatim(f"cd {shlex.quote(str(self.directory))} && python {next(iter(made))}")
         self.view.verbatim(f"finetuner runs show {name}")
         self.view.verbatim(f"finetuner runs logs -f {name}")
+        if self.as_json:
+            path = self.directory / f"{run.name}.zip"
+            print_json({"run": run_json(run), "directory": str(self.directory), "path": str(path)})
 
     def tell_interrupted(self) -> None:
         """Say after Ctrl-C what became of the run, and what can be done."""
         if self.run is None:
             note("\nStopped. No run was submitted.")
             return
-        name = shown_name(self.run.info)
-        if self.has_ended:
-            note(f"\nStopped. The run {name} has ended: finetuner runs show {name}")
-            return
-        note(f"\nStopped watching; the run {name} goes on.")
-        note(f"  follow it:  finetuner runs logs -f {name}")
-        note(f"  cancel it:  finetuner runs cancel {name}")
-
-
-async def _feed(client: AsyncClient, run: AsyncRun, live: Live) -> None:
-    """Move the bar with the run's progress, until cancelled."""
-    async with client.watch([run]) as changes:
-        async for change in changes:
-            if change.run is not None and change.run.progress is not None:
-                live.progress(change.run.progress)
+        tell_stopped(self.run, has_ended=self.has_ended)
 
 
 async def _best(client: AsyncClient, model: EmbeddingModel, queries: list[str], names: list[str]) -> list[str]:

@@ -1,21 +1,19 @@
-"""How the demo looks: its steps, the live log over a progress bar, and its tables."""
+"""How the demo looks: its steps, its log and its tables."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Final
 
 import attrs
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.syntax import Syntax
 from rich.text import Text
 
 from finetuner.api import types
 from finetuner.cli.console import PlainConsole
-from finetuner.cli.text import duration, line_for
+from finetuner.cli.live import Live, live
 
 INDENT: Final = 3
 MAX_WIDTH: Final = 100
@@ -86,22 +84,12 @@ class View:
         else:
             self.console.print(code.rstrip("\n"), soft_wrap=True)
 
-    @contextmanager
-    def live(self) -> Iterator[Live]:
+    def live(self) -> AbstractContextManager[Live]:
         """Show a run while it runs: its log, and on a terminal a bar below."""
-        if not self.console.is_terminal:
-            yield Live(self.console, None)
-            return
-        with Progress(
-            TextColumn(" " * INDENT + "{task.description}"),
-            BarColumn(bar_width=None),
-            TextColumn("{task.fields[numbers]}"),
-            console=PlainConsole(width=self.width) if self.width < self.console.width else self.console,
-            transient=True,
-            expand=True,
-            refresh_per_second=4,
-        ) as bar:
-            yield Live(bar.console, bar)
+        console = self.console
+        if console.is_terminal and self.width < console.width:
+            console = PlainConsole(width=self.width, stderr=console.stderr)
+        return live(console, indent=INDENT, style="dim")
 
     def metrics(self, measured: types.Metrics, captions: Sequence[tuple[str, str]], limit: int) -> None:
         """Print the metrics before and after, one block a caption.
@@ -134,48 +122,3 @@ class View:
                 self._wrapped(Text.assemble((f"{name:<8}", "dim"), answer.title, "  ", mark), INDENT + 2)
             if not (one.before.is_right or one.after.is_right):
                 self._wrapped(Text.assemble((f"{'truth':<8}", "dim"), one.truth), INDENT + 2)
-
-
-class Live:
-    """The log of a run as it comes, over the bar that shows its progress."""
-
-    def __init__(self, console: Console, bar: Progress | None) -> None:
-        self._console = console
-        self._bar = bar
-        self._task: TaskID | None = None
-        self._phase = ""
-
-    def log(self, line: str) -> None:
-        """Print one line of the log."""
-        text = Text(line_for(sys.stdout, line), "dim")
-        lines = [text] if self._bar is None else text.wrap(self._console, self._console.width - INDENT)
-        for part in lines:
-            self._console.print(Text.assemble(" " * INDENT, part), soft_wrap=True)
-
-    def progress(self, progress: types.Progress) -> None:
-        """Move the bar."""
-        if self._bar is None:
-            return
-        if self._task is None or progress.phase != self._phase:
-            if self._task is not None:
-                self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(progress.phase, total=None, numbers="")
-            self._phase = progress.phase
-        known = progress.phase == "training" and progress.steps
-        self._bar.update(
-            self._task,
-            total=progress.steps if known else None,
-            completed=progress.step or 0 if known else 0,
-            numbers=_numbers(progress),
-        )
-
-
-def _numbers(progress: types.Progress) -> str:
-    parts = []
-    if progress.step is not None and progress.steps:
-        parts.append(f"{progress.step}/{progress.steps}")
-    if progress.loss is not None:
-        parts.append(f"loss {progress.loss:.2f}")
-    if progress.left_s is not None:
-        parts.append(f"{duration(progress.left_s)} left")
-    return " · ".join(parts)

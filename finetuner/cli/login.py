@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from finetuner.cli.settings import Settings
-from finetuner.cli.text import note
+from finetuner.cli.text import note, say_json
 
 if TYPE_CHECKING:
     from finetuner.aio.client import AsyncClient
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--force", is_flag=True, help="Ask again though a token is stored.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object: host.")
 @click.pass_obj
-def login(settings: Settings, force: bool) -> None:
+def login(settings: Settings, force: bool, as_json: bool) -> None:
     """Store the token for a server.
 
     `finetuner --host URL login` asks for the token; `--token-file FILE` takes it from a file. Whoever runs the server
@@ -38,7 +39,10 @@ def login(settings: Settings, force: bool) -> None:
             raise
         asked = _ask(host)
         logged_in = settings.run(lambda client: _login(client, asked))
-    note(f"Logged in to {logged_in}.")
+    if as_json:
+        say_json({"host": logged_in})
+    else:
+        note(f"Logged in to {logged_in}.")
 
 
 async def _login(client: AsyncClient, token: str | None) -> str:

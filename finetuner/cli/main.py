@@ -23,17 +23,31 @@ LOG_CHARS: Final = 300
 """The service's log has long lines; so much of one tells what went wrong."""
 
 COMMANDS: Final = {
-    "demo": LazyCommand(
-        where="finetuner.cli.demo:demo", short_help="Fine-tune a real model on real data, in two minutes."
-    ),
-    "runs": LazyCommand(where="finetuner.cli.runs:runs", short_help="List, show, follow, cancel and delete runs."),
-    "login": LazyCommand(where="finetuner.cli.login:login", short_help="Store the token for a server."),
-    "server": LazyCommand(
-        where="finetuner.cli.server:server", short_help="Start, stop and host the service; manage its users."
-    ),
-    "completion": LazyCommand(
-        where="finetuner.cli.completion:completion", short_help="Print the script that completes commands in a shell."
-    ),
+    name: LazyCommand(where=where, short_help=short_help)
+    for name, where, short_help in (
+        ("demo", "finetuner.cli.demo:demo", "Fine-tune a real model on real data, in two minutes."),
+        ("fit", "finetuner.cli.fit:fit", "Submit a training run, and print its name."),
+        (
+            "synthesize",
+            "finetuner.cli.synthesize:synthesize",
+            "Submit a run that makes training data, and print its name.",
+        ),
+        (
+            "runs",
+            "finetuner.cli.runs:runs",
+            "List, show and follow runs, fetch what they gave, cancel and delete them.",
+        ),
+        ("models", "finetuner.cli.models:models", "List the models that have a short name."),
+        ("encode", "finetuner.cli.encode:encode", "Turn texts into vectors with a model."),
+        ("login", "finetuner.cli.login:login", "Store the token for a server."),
+        ("server", "finetuner.cli.server:server", "Start, stop and host the service; manage its users."),
+        ("doctor", "finetuner.cli.doctor:doctor", "Check this installation, and explain what is wrong."),
+        (
+            "completion",
+            "finetuner.cli.completion:completion",
+            "Print the script that completes commands in a shell.",
+        ),
+    )
 }
 
 

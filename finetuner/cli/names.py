@@ -27,6 +27,12 @@ def shown_name(info: RunInfo) -> str:
     return info.name if info.experiment_name == "default" else f"{info.experiment_name}/{info.name}"
 
 
+def ending(info: RunInfo) -> str:
+    """Say how a run ended, in one line."""
+    details = f": {info.details}" if info.details else ""
+    return f"{shown_name(info)} {info.status}{details}"
+
+
 async def find_run(client: AsyncClient, text: str, experiment_name: str | None) -> AsyncRun:
     """Get the run that a command line names.
 
@@ -88,17 +94,18 @@ async def _names(client: AsyncClient, incomplete: str) -> list[CompletionItem]:
 
 def run_argument(command: Command) -> Command:
     """Add the argument RUN and `--experiment-name`."""
-    return click.argument("run", shell_complete=complete_runs)(_experiment_option(command))
+    return click.argument("run", shell_complete=complete_runs)(experiment_option(command))
 
 
 def runs_argument(command: Command) -> Command:
     """Add the argument RUN..., one or more, and `--experiment-name`."""
     return click.argument("names", metavar="RUN...", nargs=-1, required=True, shell_complete=complete_runs)(
-        _experiment_option(command)
+        experiment_option(command)
     )
 
 
-def _experiment_option(command: Command) -> Command:
+def experiment_option(command: Command) -> Command:
+    """Add `--experiment-name`."""
     return click.option(
         "-e", "--experiment-name", metavar="NAME", help="The experiment of the run; `EXPERIMENT/NAME` says it too."
     )(command)

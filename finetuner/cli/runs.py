@@ -1,4 +1,4 @@
-"""`finetuner runs`: list, show, follow, wait for, cancel and delete runs."""
+"""`finetuner runs`: the group, and what asks little of a run: list, show, wait, cancel, delete."""
 
 from __future__ import annotations
 
@@ -8,22 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from finetuner.cli import run_log, run_results
 from finetuner.cli.exits import ExitCode
-from finetuner.cli.names import find_run, run_argument, runs_argument, shown_name
+from finetuner.cli.names import ending, find_run, run_argument, runs_argument, shown_name
 from finetuner.cli.settings import Settings
 from finetuner.cli.text import count, note, say
 
 if TYPE_CHECKING:
     from finetuner.aio.client import AsyncClient
-    from finetuner.aio.run import AsyncRun
     from finetuner.api.types import RunInfo
 
 DEFAULT_LIMIT = 50
 
+_json_lines = click.option(
+    "--json", "as_json", is_flag=True, help="Print each run as a JSON object on a line of its own."
+)
+
 
 @click.group()
 def runs() -> None:
-    """List, show, follow, cancel and delete runs.
+    """List, show and follow runs, fetch what they gave, cancel and delete them.
 
     A run is named by its name, by EXPERIMENT/NAME where its experiment is not `default`, or by its id.
     """
@@ -39,6 +43,7 @@ def runs() -> None:
 )
 @click.option("--name-prefix", metavar="TEXT", help="Only runs whose name starts so.")
 @click.option("--tag", multiple=True, metavar="TAG", help="Only runs with this tag; may be given more than once.")
+@click.option("--task", type=click.Choice(["training", "generation"]), help="Only runs that do this.")
 @click.option(
     "--limit",
     type=click.IntRange(min=0),
@@ -52,6 +57,7 @@ def list_(
     status: tuple[str, ...],
     name_prefix: str | None,
     tag: tuple[str, ...],
+    task: str | None,
     limit: int | None,
     as_json: bool,
 ) -> None:
@@ -65,7 +71,7 @@ def list_(
     async def work(client: AsyncClient) -> list[RunInfo]:
         found: list[RunInfo] = []
         async with client.iter_runs(
-            experiment_name, status=status or None, name_prefix=name_prefix, tag=tag or None
+            experiment_name, status=status or None, name_prefix=name_prefix, tag=tag or None, task=task
         ) as listed:
             async for run in listed:
                 found.append(run.info)
@@ -83,7 +89,7 @@ def list_(
         if shown or not sys.stdout.isatty():
             render.print_runs(shown, _now())
         else:
-            is_filtered = experiment_name or status or name_prefix or tag
+            is_filtered = experiment_name or status or name_prefix or tag or task
             note("No runs match." if is_filtered else "No runs yet. `finetuner demo` makes one.")
         if len(found) > len(shown):
             note(f"The newest {limit} of more; `--limit 0` lists all.")
@@ -111,89 +117,9 @@ def show(settings: Settings, run: str, experiment_name: str | None, as_json: boo
 
 
 @runs.command()
-@run_argument
-@click.option("-f", "--follow", is_flag=True, help="Go on with new lines as they come, until the run has ended.")
-@click.option("--after", type=click.IntRange(min=0), default=0, metavar="BYTE", help="With --follow: begin there.")
-@click.option("-n", "--tail", type=click.IntRange(min=1), metavar="N", help="Only the last lines.")
-@click.option("--contains", metavar="TEXT", help="Only lines that contain this text.")
-@click.pass_obj
-def logs(
-    settings: Settings,
-    run: str,
-    experiment_name: str | None,
-    follow: bool,
-    after: int,
-    tail: int | None,
-    contains: str | None,
-) -> None:
-    """Print the log of a run, and with -f follow it.
-
-    Ctrl-C ends the printing; the run goes on.
-    """
-    if follow and tail is not None:
-        raise click.UsageError("--follow begins at the first line, or --after a byte; leave --tail out")
-    if after and not follow:
-        raise click.UsageError("--after goes with --follow")
-    if not follow:
-        settings.run(lambda client: _print_log(client, run, experiment_name, tail, contains))
-        return
-    where = Position(name=run, offset=after)
-    try:
-        settings.run(lambda client: _follow(client, where, experiment_name, contains))
-    except KeyboardInterrupt:
-        where.tell_interrupted()
-        raise
-
-
-async def _print_log(
-    client: AsyncClient, name: str, experiment_name: str | None, tail: int | None, contains: str | None
-) -> None:
-    run = await find_run(client, name, experiment_name)
-    for line in await run.logs(tail=tail, contains=contains):
-        say(line)
-
-
-class Position:
-    """How far a log was printed, for the one who goes on later."""
-
-    def __init__(self, *, name: str, offset: int) -> None:
-        self.name = name
-        self.offset = offset
-        self.ended = False
-
-    def tell_interrupted(self) -> None:
-        """Say after Ctrl-C what became of the run, and what can be done."""
-        if self.ended:
-            return
-        note(f"\nStopped printing; the run {self.name} goes on.")
-        note(f"  follow it:  finetuner runs logs -f {self.name}" + (f" --after {self.offset}" if self.offset else ""))
-        note(f"  cancel it:  finetuner runs cancel {self.name}")
-
-
-async def _follow(client: AsyncClient, where: Position, experiment_name: str | None, contains: str | None) -> None:
-    run = await find_run(client, where.name, experiment_name)
-    where.name = shown_name(run.info)
-    async with run.stream_logs(after=where.offset) as log:
-        async for line in log:
-            where.offset = log.offset
-            if contains is None or contains in line:
-                say(line)
-    where.ended = True
-    await run.refresh()
-    if sys.stderr.isatty():
-        note(ending(run.info))
-
-
-def ending(info: RunInfo) -> str:
-    """Say how a run ended, in one line."""
-    details = f": {info.details}" if info.details else ""
-    return f"{shown_name(info)} {info.status}{details}"
-
-
-@runs.command()
 @runs_argument
 @click.option("--timeout-s", type=click.FloatRange(min=0), metavar="SECONDS", help="Give up waiting after so long.")
-@click.option("--json", "as_json", is_flag=True, help="Print each run as a JSON object on a line of its own.")
+@_json_lines
 @click.pass_context
 def wait(
     context: click.Context,
@@ -207,33 +133,42 @@ def wait(
     The exit code is 3 when one of them failed, 4 when the time was up first.
     """
     settings: Settings = context.obj
+    from finetuner.cli import following  # noqa: PLC0415 - help and completion load none of it
 
     async def work(client: AsyncClient) -> bool:
         waited = [await find_run(client, name, experiment_name) for name in names]
         failed = False
-        async with client.as_completed(waited, timeout_s=timeout_s) as ended:
-            async for run in ended:
-                failed = failed or run.info.status == "FAILED"
-                _tell(run, as_json)
+        with following.waiting_for(len(waited)) as bar:
+            async with client.as_completed(waited, timeout_s=timeout_s) as ended:
+                async for run in ended:
+                    failed = failed or run.info.status == "FAILED"
+                    bar.advance()
+                    _tell(run.info, as_json=as_json, text=ending(run.info))
         return failed
 
-    if settings.run(work):
+    try:
+        failed = settings.run(work)
+    except KeyboardInterrupt:
+        note("\nStopped waiting; the runs go on.")
+        raise
+    if failed:
         context.exit(ExitCode.RUN_FAILED)
 
 
-def _tell(run: AsyncRun, as_json: bool) -> None:
+def _tell(info: RunInfo, *, as_json: bool, text: str) -> None:
     from finetuner.cli import render  # noqa: PLC0415 - help and completion load none of it
 
     if as_json:
-        render.print_json(run.info, indent=False)
+        render.print_json(info, indent=False)
     else:
-        say(ending(run.info))
+        say(text)
 
 
 @runs.command()
 @runs_argument
+@_json_lines
 @click.pass_obj
-def cancel(settings: Settings, names: tuple[str, ...], experiment_name: str | None) -> None:
+def cancel(settings: Settings, names: tuple[str, ...], experiment_name: str | None, as_json: bool) -> None:
     """Cancel runs: those that run are stopped, those that wait never start.
 
     A run that has ended stays as it is.
@@ -242,20 +177,29 @@ def cancel(settings: Settings, names: tuple[str, ...], experiment_name: str | No
     async def work(client: AsyncClient) -> None:
         for name in names:
             run = await find_run(client, name, experiment_name)
-            if run.info.status.is_terminal:
-                note(f"{ending(run.info)} (it had ended already)")
-                continue
-            await run.cancel()
-            note(f"{shown_name(run.info)} is being cancelled")
+            text = f"{ending(run.info)} (it had ended already)"
+            if not run.info.status.is_terminal:
+                await run.cancel()
+                text = f"{shown_name(run.info)} is being cancelled"
+            _done(run.info, as_json=as_json, text=text)
 
     settings.run(work)
+
+
+def _done(info: RunInfo, *, as_json: bool, text: str) -> None:
+    """Tell what was done: to a person on stderr, to a program on stdout."""
+    if as_json:
+        _tell(info, as_json=True, text=text)
+    else:
+        note(text)
 
 
 @runs.command()
 @runs_argument
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@_json_lines
 @click.pass_obj
-def delete(settings: Settings, names: tuple[str, ...], experiment_name: str | None, yes: bool) -> None:
+def delete(settings: Settings, names: tuple[str, ...], experiment_name: str | None, yes: bool, as_json: bool) -> None:
     """Delete runs with their logs and artifacts; one that runs is stopped first."""
     if not yes:
         if not sys.stdin.isatty():
@@ -266,9 +210,13 @@ def delete(settings: Settings, names: tuple[str, ...], experiment_name: str | No
         found = [await find_run(client, name, experiment_name) for name in names]
         for run in found:
             await run.delete()
-            note(f"deleted {shown_name(run.info)}")
+            _done(run.info, as_json=as_json, text=f"deleted {shown_name(run.info)}")
 
     settings.run(work)
+
+
+for _command in (run_log.logs, run_results.metrics, run_results.examples, run_results.download, run_results.open_):
+    runs.add_command(_command)
 
 
 def _now() -> dt.datetime:

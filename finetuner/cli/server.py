@@ -6,14 +6,15 @@ import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from finetuner.cli.exits import ExitCode
-from finetuner.cli.text import note, say
+from finetuner.cli.text import note, say, say_json
 
 if TYPE_CHECKING:
+    from finetuner.local import LocalServer
     from finetuner.server.store.database import Database
 
 T = TypeVar("T")
@@ -26,6 +27,8 @@ _state_dir = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     help="The server's folder; FINETUNER_STATE_DIR is another way to say so.",
 )
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print it as a JSON object.")
 
 
 @click.group()
@@ -45,13 +48,17 @@ def server() -> None:
     show_default=True,
     help="Give up after so long.",
 )
-def start(timeout_s: float) -> None:
+@_as_json
+def start(timeout_s: float, as_json: bool) -> None:
     """Start this machine's own server, if it does not run."""
     from finetuner import local  # noqa: PLC0415 - help and completion load none of it
 
     found = local.ensure_server(timeout_s=timeout_s)
-    say(found.url)
-    note(f"Version {found.version}. Its state: {local.state_dir()}")
+    if as_json:
+        say_json(_said(found))
+    else:
+        say(found.url)
+        note(f"Version {found.version}. Its state: {local.state_dir()}")
 
 
 @server.command()
@@ -63,15 +70,20 @@ def start(timeout_s: float) -> None:
     show_default=True,
     help="Give up after so long.",
 )
-def stop(timeout_s: float) -> None:
+@_as_json
+def stop(timeout_s: float, as_json: bool) -> None:
     """Stop this machine's own server; its runs go on."""
     from finetuner import local  # noqa: PLC0415 - help and completion load none of it
 
-    note("Stopped; its runs go on." if local.stop_server(timeout_s=timeout_s) else "No server runs.")
+    stopped = local.stop_server(timeout_s=timeout_s)
+    if as_json:
+        say_json({"stopped": stopped})
+    else:
+        note("Stopped; its runs go on." if stopped else "No server runs.")
 
 
 @server.command()
-@click.option("--json", "as_json", is_flag=True, help="Print it as a JSON object.")
+@_as_json
 @click.pass_context
 def status(context: click.Context, as_json: bool) -> None:
     """Say whether this machine's own server runs, and where; exit code 1 where it does not."""
@@ -79,10 +91,7 @@ def status(context: click.Context, as_json: bool) -> None:
 
     found = local.find_server()
     if as_json:
-        said = {"running": found is not None, "state_dir": str(local.state_dir())}
-        if found is not None:
-            said |= {"url": found.url, "version": found.version, "embedded": found.embedded}
-        say(json.dumps(said, indent=2))
+        say_json(_said(found))
     elif found is None:
         say(f"No server runs. Its state: {local.state_dir()}")
     else:
@@ -90,14 +99,39 @@ def status(context: click.Context, as_json: bool) -> None:
     context.exit(ExitCode.OK if found is not None else ExitCode.ERROR)
 
 
-@server.command()
-@click.option("--lines", "-n", type=click.IntRange(min=0), default=50, show_default=True, help="The last so many.")
-def logs(lines: int) -> None:
-    """Print the log of this machine's own server, JSON lines."""
+def _said(found: LocalServer | None) -> dict[str, Any]:
+    """Give what is known of a server, for programs."""
     from finetuner import local  # noqa: PLC0415 - help and completion load none of it
 
+    said: dict[str, Any] = {"running": found is not None, "state_dir": str(local.state_dir())}
+    if found is not None:
+        said |= {"url": found.url, "version": found.version, "embedded": found.embedded}
+    return said
+
+
+@server.command()
+@click.option("--lines", "-n", type=click.IntRange(min=0), default=50, show_default=True, help="The last so many.")
+@click.option("--json", "as_json", is_flag=True, help="Print only lines that are JSON objects, whatever came between.")
+def logs(lines: int, as_json: bool) -> None:
+    """Print the log of this machine's own server, JSON lines.
+
+    What a library prints in between is passed on as it is, unless --json leaves it out.
+    """
+    from finetuner import local  # noqa: PLC0415 - help and completion load none of it
+
+    if as_json:
+        for line in filter(_is_object, local.log_lines(lines)):
+            say(line)
+        return
     for line in local.log_lines(lines):
         say(line)
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
 
 @server.command()
@@ -129,7 +163,8 @@ def user() -> None:
 @click.argument("name")
 @click.option("--admin", is_flag=True, help="The user may do what is for admins.")
 @_state_dir
-def add(name: str, admin: bool, state_dir: Path | None) -> None:
+@_as_json
+def add(name: str, admin: bool, state_dir: Path | None, as_json: bool) -> None:
     """Add a user, and print a token for it: this once, it cannot be read again."""
 
     async def work(database: Database) -> str:
@@ -139,31 +174,42 @@ def add(name: str, admin: bool, state_dir: Path | None) -> None:
             token: str = await users.issue_token(tx, made.id)
             return token
 
-    say(_with_database(state_dir, work))
+    token = _with_database(state_dir, work)
+    if as_json:
+        say_json({"name": name, "is_admin": admin, "token": token})
+        return
+    say(token)
     note(f"That is the token of {name!r}; it is not shown again. The user stores it with `finetuner login`.")
 
 
 @user.command("list")
 @_state_dir
-def list_(state_dir: Path | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array of users: name, is_admin, disabled.")
+def list_(state_dir: Path | None, as_json: bool) -> None:
     """List the users: name, what they may, and whether they are disabled."""
 
-    async def work(database: Database) -> list[str]:
+    async def work(database: Database) -> list[dict[str, Any]]:
         users = _service("finetuner.server.store.users")
         async with database.read() as conn:
             return [
-                f"{one.name}\t{'admin' if one.is_admin else 'user'}\t{'disabled' if one.disabled else 'enabled'}"
+                {"name": one.name, "is_admin": one.is_admin, "disabled": one.disabled}
                 for one in await users.list_all(conn)
             ]
 
-    for line in _with_database(state_dir, work):
-        say(line)
+    found = _with_database(state_dir, work)
+    if as_json:
+        say_json(found)
+        return
+    for one in found:
+        words = ("admin" if one["is_admin"] else "user", "disabled" if one["disabled"] else "enabled")
+        say("\t".join((one["name"], *words)))
 
 
 @user.command()
 @click.argument("name")
 @_state_dir
-def disable(name: str, state_dir: Path | None) -> None:
+@_as_json
+def disable(name: str, state_dir: Path | None, as_json: bool) -> None:
     """Refuse a user's tokens from now on; what the user has stays."""
 
     async def work(database: Database) -> None:
@@ -172,6 +218,9 @@ def disable(name: str, state_dir: Path | None) -> None:
             await users.set_disabled(tx, name, disabled=True)
 
     _with_database(state_dir, work)
+    if as_json:
+        say_json({"name": name, "disabled": True})
+        return
     note(f"The tokens of {name!r} are refused from now on.")
 
 

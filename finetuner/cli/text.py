@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
 import sys
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 _UNSAFE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """Control characters but tab, and the marks that reorder text or break lines: all that could fake another line."""
@@ -29,6 +30,12 @@ def line_for(stream: TextIO, text: str) -> str:
 def say(text: str = "") -> None:
     """Print one line of a run's own text on stdout, at once."""
     sys.stdout.write(line_for(sys.stdout, text) + "\n")
+    sys.stdout.flush()
+
+
+def say_json(value: Any, *, indent: bool = True) -> None:
+    """Print one JSON document of plain values on stdout, at once; without `indent` on one line."""
+    sys.stdout.write(json.dumps(value, indent=2 if indent else None, ensure_ascii=False) + "\n")
     sys.stdout.flush()
 
 

@@ -53,19 +53,22 @@ def _demo(shell: Shell, folder: Path, *, seed: int, steps: int) -> dict[str, flo
     name = folder.name
     ended = shell(
         "demo",
-        *("--steps", str(steps), "--seed", str(seed), "--run-name", name, "--directory", str(folder)),
+        *("--steps", str(steps), "--seed", str(seed), "--run-name", name, "--directory", str(folder), "--json"),
         deadline_s=TRAINING_DEADLINE_S,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    titles = re.findall(r"^(\d)  (\w+)", ended.stdout, re.MULTILINE)
+    told = ended.stderr
+    titles = re.findall(r"^(\d)  (\w+)", told, re.MULTILINE)
     assert [int(number) for number, _ in titles] == list(range(1, len(titles) + 1))
-    assert re.search(r"first answer right \(recall@1\) +[\d.]+ +[\d.]+ +[+-]", ended.stdout)
-    assert not re.search(r"[ \x1b]$", ended.stdout, re.MULTILINE)
+    assert re.search(r"first answer right \(recall@1\) +[\d.]+ +[\d.]+ +[+-]", told)
+    assert not re.search(r"[ \x1b]$", told, re.MULTILINE)
     assert "(c) " in (folder / "LICENSE-MITRE-ATTACK.txt").read_text()
-    assert (folder / f"{name}.zip").stat().st_size > 10_000_000
-    run = json.loads(shell("runs", "show", name, "--json").stdout)
+    said = json.loads(ended.stdout)
+    assert (said["directory"], said["path"]) == (str(folder), str(folder / f"{name}.zip"))
+    assert Path(said["path"]).stat().st_size > 10_000_000
+    run = said["run"]
     before, after = (run["metrics"][stage] for stage in ("before", "after"))
-    trained = re.search(r"^.*trained \d+ steps in .*$", ended.stdout, re.MULTILINE)
+    trained = re.search(r"^.*trained \d+ steps in .*$", told, re.MULTILINE)
     print(f"seed {seed}: {trained and trained[0].strip()}; recall@1 before {_recalls(before)}, after {_recalls(after)}")
     best = max(value for key, value in before.items() if key.endswith("recall_at_1"))
     names = _recall(after, "names")

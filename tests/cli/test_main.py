@@ -23,7 +23,10 @@ def alone(tmp_path: Path) -> Shell:
     return Shell(env=environment(tmp_path), cwd=tmp_path, state=tmp_path / "state")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["runs", "--help"], ["runs", "logs", "--help"], ["demo", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[*command, "--help"] for command in ([], ["runs"], ["runs", "logs"], ["demo"], ["fit"], ["encode"], ["doctor"])],
+)
 def test_help_loads_nothing_heavy_and_writes_nothing(alone: Shell, arguments: list[str]) -> None:
     code = (
         "import sys; from finetuner.cli.main import run; assert run(sys.argv[1:]) == 0; "
@@ -86,6 +89,32 @@ def _completed(shell: Shell, words: str, count: int) -> list[str]:
 def test_commands_and_flags_are_completed(alone: Shell) -> None:
     assert _completed(alone, "finetuner ru", 1) == ["runs"]
     assert _completed(alone, "finetuner runs logs --fo", 3) == ["--follow"]
+
+
+def test_names_of_the_catalog_models_and_files_are_completed(alone: Shell) -> None:
+    assert _completed(alone, "finetuner fit --loss tripletm", 3) == ["TripletMarginLoss"]
+    assert "margin=" in _completed(alone, "finetuner fit --loss TripletMarginLoss --loss-options ", 5)
+    assert _completed(alone, "finetuner fit --optimizer adamw", 3) == ["AdamW"]
+    assert _completed(alone, "finetuner fit --callback Eval", 3) == ["EvaluationCallback"]
+    assert _completed(alone, "finetuner fit --model all-", 3) == ["all-minilm-l6-v2"]
+    assert _completed(alone, "finetuner encode all-", 2) == ["all-minilm-l6-v2"]
+    assert _completed(alone, "finetuner fit --train-data pai", 3) == ["pai"]
+    assert not alone.state.exists()
+
+
+@pytest.mark.parametrize("words", ["finetuner fit --loss Tri", "finetuner encode all-", "finetuner fit --model x"])
+def test_a_key_press_loads_nothing_heavy(alone: Shell, words: str) -> None:
+    code = "import sys, finetuner.cli.main as m\ntry: m.main()\nfinally: print(*sys.modules, file=sys.stderr)"
+    env = {
+        **alone.env,
+        "_FINETUNER_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(words.count(" ")),
+    }
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=env, cwd=alone.cwd, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert not (HEAVY - {"anyio", "orjson"}) & set(ended.stderr.split())
 
 
 def test_no_server_is_started_for_a_key_press(alone: Shell) -> None:

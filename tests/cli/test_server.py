@@ -33,7 +33,8 @@ def test_the_servers_life_from_the_command_line(shell: Shell) -> None:
     second = shell("server", "run", "--port", "0")
     assert second.returncode == 1
     assert "another server runs on" in second.stderr
-    assert shell("server", "stop").returncode == 0
+    stopped = shell("server", "stop", "--json")
+    assert (stopped.returncode, json.loads(stopped.stdout)) == (0, {"stopped": True})
     assert shell("server", "status").returncode == 1
     last = json.loads(shell("server", "logs", "-n", "1").stdout)
     assert last["event"] == "server stopped"

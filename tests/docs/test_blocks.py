@@ -1,6 +1,7 @@
 """Every Python block of README, CONTRIBUTING and docs runs as it stands, each as a script of its own.
 
-What a page notes as `file: NAME` lies beside each of the page's scripts.
+The manual's make up one script, which `test_manual.py` runs. What a page notes as `file: NAME` lies beside each of the
+page's scripts.
 """
 
 from __future__ import annotations
@@ -15,7 +16,12 @@ import pytest
 
 from tests.docs.blocks import ROOT, Block, blocks, pages
 
-PYTHON = [block for page in pages() for block in blocks(page) if block.language == "python"]
+PYTHON = [
+    block
+    for page in pages()
+    for block in blocks(page)
+    if block.language == "python" and not block.note.startswith("manual")
+]
 
 
 @pytest.fixture(scope="module")
