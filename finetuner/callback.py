@@ -201,7 +201,7 @@ class EvaluationCallback(Callback):
         batch_size: Texts encoded at a time.
         exclude_self: Leave a query out of its own results when queries are searched among themselves.
         limit: The `k` of the metrics, and how many results are looked at.
-        distance: `cosine`, `euclidean` or `sqeuclidean`.
+        distance: `cosine`, `dot`, `euclidean` or `sqeuclidean`.
         steps_per_interval: Measure every so many steps too, besides each epoch's end: lines of the log, and points of
             series by step.
         gather_examples: Keep the results of some queries, for `run.example_results()`.
@@ -226,7 +226,7 @@ class EvaluationCallback(Callback):
     batch_size: int = attrs.field(default=32, validator=_number(int, 1))
     exclude_self: bool = attrs.field(default=True, validator=_on_off)
     limit: int = attrs.field(default=20, validator=_number(int, 1))
-    distance: str = attrs.field(default="cosine", validator=_one_of("cosine", "euclidean", "sqeuclidean"))
+    distance: str = attrs.field(default="cosine", validator=_one_of("cosine", "dot", "euclidean", "sqeuclidean"))
     steps_per_interval: int | None = attrs.field(default=None, validator=_none_or(_number(int, 1)))
     gather_examples: bool = attrs.field(default=False, validator=_on_off)
     num_example_queries: int = attrs.field(default=5, validator=_number(int, 1))

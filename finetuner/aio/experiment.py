@@ -147,9 +147,10 @@ class AsyncExperiment:
                 are anchor, positive, negative. Or what `synthesize` made: that run, its `artifact_id`, or the zip
                 that it saved.
             run_name: Its name; None: a memorable one is made up.
-            eval_data: Not offered yet: refused. Data for the validation loss.
+            eval_data: Data of the same kind for the validation loss, `val_loss`, measured at the end of each epoch.
             csv_options: How to read CSV files.
-            val_split: Not offered yet: refused. Share of the training data to hold out, 0 to 1.
+            val_split: Share of the training data to hold out for the validation loss, from 0 to below 1, drawn by the
+                seed; left aside where eval_data is given.
             model_artifact: Id of the artifact of an earlier run to go on from, instead of the model's own weights.
             description: For people.
             model_options: Options of the model; `list_model_options()` names them.

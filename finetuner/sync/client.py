@@ -153,8 +153,9 @@ class Client:
                 server has. Two columns are pairs, or with `CSVOptions(is_labeled=True)` a text and its class; three
                 are anchor, positive, negative. Or what `synthesize` made: that run, its `artifact_id`, or the zip
                 that it saved.
-            eval_data: Not offered yet: refused. Data for the validation loss.
-            val_split: Not offered yet: refused. Share of the training data to hold out, 0 to 1.
+            eval_data: Data of the same kind for the validation loss, `val_loss`, measured at the end of each epoch.
+            val_split: Share of the training data to hold out for the validation loss, from 0 to below 1, drawn by the
+                seed; left aside where eval_data is given.
             model_artifact: Id of the artifact of an earlier run to go on from, instead of the model's own weights.
             run_name: Its name; None: a memorable one is made up.
             description: For people.

@@ -1,4 +1,7 @@
-"""Every Python block of README, CONTRIBUTING and docs runs as it stands, each as a script of its own."""
+"""Every Python block of README, CONTRIBUTING and docs runs as it stands, each as a script of its own.
+
+What a page notes as `file: NAME` lies beside each of the page's scripts.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import Block, blocks, pages
+from tests.docs.blocks import ROOT, Block, blocks, pages
 
 PYTHON = [block for page in pages() for block in blocks(page) if block.language == "python"]
 
@@ -32,6 +35,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 @pytest.mark.train
 @pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.id)
 def test_python_block_runs(block: Block, home: dict[str, str], tmp_path: Path) -> None:
+    for other in blocks(ROOT / block.page):
+        if other.note.startswith("file: "):
+            (tmp_path / other.note.removeprefix("file: ")).write_text(other.code, encoding="utf-8")
     script = tmp_path / "script.py"
     script.write_text(block.code, encoding="utf-8")
     done = subprocess.run(

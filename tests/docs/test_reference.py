@@ -6,8 +6,11 @@ import inspect
 import re
 from pathlib import Path
 
+import attrs
+
 from finetuner import errors
 from finetuner.api import routes
+from finetuner.callback import CALLBACKS, CustomCallback, Training
 from finetuner.server import refusals
 from tests.docs.blocks import ROOT, pages
 
@@ -51,6 +54,29 @@ def test_every_error_is_in_the_docs_and_no_other() -> None:
     known = {name for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, Exception)}
     tree = ERRORS[ERRORS.index("```text") : ERRORS.index("```\n\n")]
     assert set(re.findall(r"^[│├└─ ]*([A-Z]\w+)", tree, re.MULTILINE)) == known
+
+
+def test_every_callback_and_option_is_in_the_docs_and_no_other() -> None:
+    sections = re.split(r"^## ", (ROOT / "docs/callbacks.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    by_name = {found[1]: section for section in sections if (found := re.match(r"`(\w+)`\n", section))}
+    documented = {
+        name: {option for cell in re.findall(r"^\| (`.+?) \|", section, re.MULTILINE) for option in _words(cell)}
+        for name, section in by_name.items()
+    }
+    known = {name: {field.name for field in attrs.fields(kind)} for name, kind in CALLBACKS.items()}  # type: ignore[arg-type]
+    assert documented == known
+
+
+def test_all_that_a_callback_of_ones_own_sees_is_in_the_docs() -> None:
+    section = (ROOT / "docs/callbacks.md").read_text(encoding="utf-8").partition("`training` has:")[2]
+    documented = {name for cell in re.findall(r"^\| (`.+?) \|", section, re.MULTILINE) for name in _words(cell)}
+    assert documented == {name for name in vars(Training) if not name.startswith("_")}
+    moments = {name for name in vars(CustomCallback) if name.startswith("on_")}
+    assert moments == set(re.findall(r"`(on_\w+)`", (ROOT / "docs/callbacks.md").read_text(encoding="utf-8")))
+
+
+def _words(cell: str) -> list[str]:
+    return re.findall(r"`(\w+)", cell)
 
 
 def test_the_tree_in_the_errors_module_is_true() -> None:

@@ -233,7 +233,19 @@ async def test_a_remote_server_refuses_a_runtime(client: Client, quiet: Service)
 
 
 @pytest.mark.parametrize(
-    "name", ["PYTHONPATH", "LD_PRELOAD", "ld_preload", "PATH", "HF_HOME", "https_proxy", "CUDA_HOME", "OPENSSL_CONF"]
+    "name",
+    [
+        "PYTHONPATH",
+        "LD_PRELOAD",
+        "ld_preload",
+        "PATH",
+        "HF_HOME",
+        "https_proxy",
+        "WANDB_DIR",
+        "WANDB_X_EXECUTABLE",
+        "_WANDB_X",
+        "OPENSSL_CONF",
+    ],
 )
 async def test_a_shared_server_takes_no_secret_that_steers_its_programs(
     client: Client, quiet: Service, name: str
@@ -241,7 +253,7 @@ async def test_a_shared_server_takes_no_secret_that_steers_its_programs(
     object.__setattr__(quiet.settings, "embedded", False)
     answer = await client.submit({**run_body(), "secrets": {name: "x"}})
     assert (answer.status, answer.json["errors"][0]["path"]) == (422, f"$.secrets.{name}")
-    fine = {"WANDB_API_KEY": "k", "HF_TOKEN": "t", "OPENAI_API_KEY": "o", "GITHUB_TOKEN": "g"}
+    fine = {"WANDB_API_KEY": "k", "WANDB_PROJECT": "p", "HF_TOKEN": "t", "OPENAI_API_KEY": "o", "GITHUB_TOKEN": "g"}
     assert (await client.submit({**run_body(), "secrets": fine})).status == 201
 
 

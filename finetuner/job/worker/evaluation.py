@@ -89,7 +89,7 @@ class Evaluation:
         return torch.nn.functional.normalize(vectors, dim=1) if self.callback.distance == "cosine" else vectors
 
     def _scores(self, queries: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        if self.callback.distance == "cosine":
+        if self.callback.distance in {"cosine", "dot"}:
             return queries @ index.T
         distance = torch.cdist(queries, index)
         return -(distance.square() if self.callback.distance == "sqeuclidean" else distance)

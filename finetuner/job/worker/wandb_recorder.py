@@ -18,7 +18,14 @@ _MODE: Final = "WANDB_MODE"
 _WITHOUT_KEY: Final = ("offline", "disabled", "dryrun")
 _OWN_FOLDERS: Final = ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR")
 """What wandb writes besides the run: into the run's directory too, unless the caller said where."""
-_LOG_NOTHING: Final = {"console": "off", "silent": True, "disable_git": True, "disable_code": True}
+_SETTINGS: Final = {
+    "console": "off",
+    "silent": True,
+    "disable_git": True,
+    "disable_code": True,
+    # A site that cannot be reached any more must not keep the run from its end.
+    "finish_timeout": 600.0,
+}
 
 
 class WandBError(FinetunerError):
@@ -66,17 +73,18 @@ class WandBRecorder(Hook):
         mode = self._arguments.get("mode") or os.environ.get(_MODE) or "online"
         if mode not in _WITHOUT_KEY and not os.environ.get(WANDB_KEY):
             raise WandBKeyMissingError(f"a WandBLogger records online, and there is no {WANDB_KEY}")
+        self._wandb = _imported()
         for name in _OWN_FOLDERS:
             os.environ.setdefault(name, str(run_dir / "wandb"))
-        self._wandb = _imported()
         self._report = report
         self._run: Any = None
         self._training: Training | None = None
 
     def __enter__(self) -> Self:
         try:
-            self._run = self._wandb.init(**self._arguments, settings=self._wandb.Settings(**_LOG_NOTHING))
+            self._run = self._wandb.init(**self._arguments, settings=self._wandb.Settings(**_SETTINGS))
         except (self._wandb.Error, TypeError, ValueError) as error:
+            # The cause is left out: its text, and the frames of its traceback, may hold the key.
             raise WandBRefusedError(f"Weights & Biases: {_without_key(str(error))}") from None
         folder = Path(self._run.dir).parent
         where = f"offline; `wandb sync {folder}` sends it" if self._run.offline else self._run.url
@@ -113,5 +121,6 @@ def _imported() -> ModuleType:
 
 
 def _without_key(text: str) -> str:
-    key = os.environ.get(WANDB_KEY)
-    return text.replace(key, "***") if key else text
+    """Give the first line of what wandb says; the others speak of its settings."""
+    key, said = os.environ.get(WANDB_KEY), text.partition("\n")[0]
+    return said.replace(key, "***") if key else said

@@ -73,22 +73,24 @@ class LineIndex:
             if size < self.end:
                 # The directory was made anew; nothing that was counted holds.
                 self.offsets[:], self.lines[:], self.end, self.count = [0], [0], 0, 0
-            while self.end < size:
+            is_all = self.end == size
+            while not is_all:
                 start, line = self.offsets[-1], self.lines[-1]
-                data = self._whole_lines(start, size)
+                data, is_all = self._whole_lines(start, size)
                 self.end, self.count = start + len(data), line + data.count(b"\n")
-                if len(data) < CHUNK_BYTES // 2 or self.end >= size:
-                    return
-                self.offsets.append(self.end)
-                self.lines.append(self.count)
+                if not is_all:
+                    self.offsets.append(self.end)
+                    self.lines.append(self.count)
 
-    def _whole_lines(self, start: int, size: int) -> bytes:
+    def _whole_lines(self, start: int, size: int) -> tuple[bytes, bool]:
+        """Give the lines of a stretch, and whether it reaches to the end of the log, where a line may not be whole."""
         length = CHUNK_BYTES
         while True:
+            is_all = start + length >= size
             data = rundir.read_log(self._run_dir, start, min(size, start + length))
             end = data.rfind(b"\n") + 1
-            if end or start + length >= size:
-                return data[:end]
+            if end or is_all:
+                return data[:end], is_all
             length *= 2
 
     def chunk(self, offset: int | None) -> Chunk:

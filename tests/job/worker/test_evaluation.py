@@ -76,7 +76,7 @@ def test_of_pairs_the_first_texts_are_searched_in_the_second() -> None:
 
 
 @pytest.mark.parametrize(
-    ("distance", "score"), [("cosine", None), ("euclidean", -np.hypot(1, 0.1)), ("sqeuclidean", -1.01)]
+    ("distance", "score"), [("cosine", None), ("dot", 2.0), ("euclidean", -np.hypot(1, 0.1)), ("sqeuclidean", -1.01)]
 )
 def test_distances(distance: str, score: float | None) -> None:
     made = _made(_labelled(("q", "1")), _labelled(("a", "1"), ("b", "1")), distance=distance)

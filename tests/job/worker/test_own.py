@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +12,9 @@ import pytest
 
 from finetuner.errors import InvalidInput
 from finetuner.job.worker.own import make_own
-from tests.models_support import WorkerRun, labelled_rows, run_worker, write_spec
+from tests.models_support import WorkerRun, labelled_rows, write_spec
+
+Work = Callable[[Path], WorkerRun]
 
 CODE = """
 from finetuner.callback import CustomCallback, Training
@@ -45,7 +48,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     made.mkdir()
     (made / "watching.py").write_text(CODE)
     (made / "beside.py").write_text("WORD = 'beside'\n")
-    (made / "torch.py").write_text("raise SystemExit('a file of the folder took the place of a library')\n")
+    (made / "colorsys.py").write_text("raise SystemExit('a file of the folder took the place of a library')\n")
     before = list(sys.path)
     yield made
     sys.path[:] = before
@@ -54,13 +57,13 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.train
-def test_it_sees_the_training_and_stops_it(tiny_model: Path, tmp_path: Path, folder: Path) -> None:
+def test_it_sees_the_training_and_stops_it(work: Work, tiny_model: Path, tmp_path: Path, folder: Path) -> None:
     own = {"name": "watching:Watcher", "options": {"after": 5, "word": "y"}}
     monitor = {"name": "BestModelCheckpoint", "options": {"monitor": "mine/double_loss"}}
     write_spec(tmp_path / "run", tiny_model, {"train": labelled_rows(64)}, callbacks=[own, monitor], epochs=3)
     spec = json.loads((tmp_path / "run" / "spec.json").read_text())
     (tmp_path / "run" / "spec.json").write_text(json.dumps(spec | {"path": [str(folder)]}))
-    done = run_worker(tmp_path / "run")
+    done = work(tmp_path / "run")
     assert done.returncode == 0, done.log
     assert f"callback watching:Watcher from {folder}" in done.log
     assert "begins: beside y 0/12 {}" in done.log
@@ -90,11 +93,13 @@ def test_its_folder_is_last_once_it_is_imported(folder: Path) -> None:
     before = list(sys.path)
     make_own("watching:Watcher", {"after": 1}, [str(folder)])
     assert sys.path == [*before, str(folder)]
+    sys.modules.pop("colorsys", None)
+    assert importlib.import_module("colorsys").__file__ != str(folder / "colorsys.py")
 
 
 @pytest.mark.train
 def test_what_it_raises_fails_the_run_and_says_where(
-    work: Callable[[Path], WorkerRun], tiny_model: Path, tmp_path: Path, folder: Path
+    work: Work, tiny_model: Path, tmp_path: Path, folder: Path
 ) -> None:
     (folder / "nothing.py").write_text(
         "from finetuner.callback import CustomCallback\n"

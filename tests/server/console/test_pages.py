@@ -113,3 +113,11 @@ async def test_the_library_is_the_one_that_its_notice_names() -> None:
 async def test_no_page_is_there_twice() -> None:
     named = [(page.method, page.path) for page in table.PAGES]
     assert len(named) == len(set(named))
+
+
+async def test_every_page_is_in_the_docs() -> None:
+    text = (Path(__file__).parents[3] / "docs/console.md").read_text(encoding="utf-8")
+    named = {path.replace("{id}", "ID") for path in (page.path for page in table.PAGES if page.who == "user")}
+    for path in named - {"/console/logout"}:
+        is_whole = f"`{path}`" in text or f"`...{path.removeprefix('/console/runs/ID')}`" in text
+        assert is_whole or path.startswith("/console/data/"), path

@@ -71,7 +71,13 @@ class Chart {
         })),
       ],
     }, series.columns(), this.element);
+  }
+
+  /** Say in words what the chart shows, where there is one. */
+  describe(text) {
+    if (!this.#chart) return;
     this.element.setAttribute("role", "img");
+    this.element.setAttribute("aria-label", text);
   }
 }
 
@@ -109,8 +115,8 @@ async function readEvents() {
     return `${plain(name)} ${first[1].toPrecision(4)} at step ${first[0]}, ${last[1].toPrecision(4)} at step ${last[0]}`;
   }).join("; ");
   document.getElementById("loss-said").textContent = said || "No step was taken yet.";
-  lossElement.setAttribute("aria-label", said ? `Loss by step: ${said}` : "Loss by step");
-  document.getElementById("during").setAttribute("aria-label", `By step: ${during.names.map(plain).join(", ")}`);
+  lossChart.describe(`Loss by step: ${said}`);
+  duringChart.describe(`By step: ${during.names.map(plain).join(", ")}`);
 }
 
 async function readLog() {
