@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -259,3 +260,55 @@ def test_every_text_survives(rows: list[tuple[str, str]]) -> None:
 
 def _has_surrogate(text: str) -> bool:
     return any(0xD800 <= ord(char) <= 0xDFFF for char in text)
+
+
+def _synthesized(path: Path, *rows: list[str], **manifest: Any) -> Path:
+    lines = [{"format": "finetuner-data/1", "kind": "margins", "columns": ["query", "positive", "negative", "margin"]}]
+    content = b"".join(json.dumps(line).encode() + b"\n" for line in (*lines, *rows))
+    described = {"format": "finetuner-training-data/1", "files": {"train.jsonl": {"sha256": _sha256(content)}}}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("manifest.json", json.dumps({**described, **manifest}))
+        archive.writestr("train.jsonl", content)
+    return path
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_what_a_synthesis_run_left_is_data(tmp_path: Path) -> None:
+    path = _synthesized(tmp_path / "made.zip", ["q", "p", "n", "0.5"], ["q", "p", "other", "-0.25"])
+    assert read(path).rows == (("q", "p", "n", "0.5"), ("q", "p", "other", "-0.25"))
+    prepared = prepare(path, directory=tmp_path)
+    assert (prepared.kind, prepared.rows) == ("margins", 2)
+    assert prepared.name.startswith("made-")
+    assert read(prepared.path) == read(path)
+    assert prepare(path, CSVOptions(size=1), directory=tmp_path).rows == 1
+
+
+@pytest.mark.parametrize(
+    ("manifest", "words"),
+    [
+        ({"format": "finetuner-artifact/1"}, "holds no training data.*model_artifact"),
+        ({"format": "finetuner-training-data/9"}, "holds no training data"),
+        ({"files": {}}, "damaged"),
+        ({"files": {"train.jsonl": {"sha256": "0" * 64}}}, "damaged"),
+        ({"files": 5}, r"manifest\.json cannot be read"),
+    ],
+)
+def test_other_zips_are_no_data(tmp_path: Path, manifest: dict[str, Any], words: str) -> None:
+    path = _synthesized(tmp_path / "other.zip", ["q", "p", "n", "0.5"], **manifest)
+    for reader in (read, prepare):
+        with pytest.raises(InvalidData, match=rf"other\.zip: .*{words}"):
+            reader(path)
+
+
+def test_a_zip_without_a_manifest_or_with_a_damaged_entry_is_no_data(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "plain.zip", "w") as archive:
+        archive.writestr("train.csv", "a,b")
+    with pytest.raises(InvalidData, match="no zip of a synthesis run"):
+        prepare(tmp_path / "plain.zip")
+    path = _synthesized(tmp_path / "cut.zip", ["q", "p", "n", "0.5"])
+    path.write_bytes(path.read_bytes().replace(b'"0.5"', b'"0.6"'))
+    with pytest.raises(InvalidData, match="not a whole zip"):
+        read(path)

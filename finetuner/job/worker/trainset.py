@@ -38,7 +38,8 @@ def write_trainset(folder: Path, rows: Iterable[Row]) -> TrainSet:
     margins: list[float] = []
     with (folder / JSONL).open("wb") as lines, (folder / CSV).open("wb") as raw:
         table = io.TextIOWrapper(raw, encoding="utf-8", newline="", write_through=True)
-        writer = csv.writer(table, lineterminator="\n")
+        # Lines end as RFC 4180 says: then the writer quotes a lone carriage return in a text, too.
+        writer = csv.writer(table, lineterminator="\r\n")
         lines.write(header_line(SYNTHESIZED))
         writer.writerow(COLUMNS[SYNTHESIZED])
         for *texts, margin in rows:
