@@ -39,7 +39,7 @@ class Endpoint:
 
     def __init__(self, host: str | None, token: str | None) -> None:
         self._host = credentials.normal_host(host) if host is not None else credentials.host_from_environment()
-        self._token = token
+        self._token = _given(token)
         self._found: Address | None = None
         self._lock = asyncio.Lock()
 
@@ -57,7 +57,7 @@ class Endpoint:
         """Talk to another server from now on, or to the same with another token."""
         if host is not None:
             self._host = credentials.normal_host(host)
-        self._token = token
+        self._token = _given(token)
         self._found = None
 
     def forget(self) -> None:
@@ -84,3 +84,7 @@ class Endpoint:
             return Address(self._host, self._token or credentials.token_for(self._host))
         server = local.ensure_server(timeout_s=START_TIMEOUT_S)
         return Address(server.url.rstrip("/"), server.token, server)
+
+
+def _given(token: str | None) -> str | None:
+    return None if token is None else credentials.normal_token(token, "token")

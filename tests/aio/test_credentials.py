@@ -74,6 +74,31 @@ def test_a_damaged_file_is_told_and_left(config: Path) -> None:
     assert config.read_text(encoding="utf-8") == "{"
 
 
+def test_the_space_around_a_token_is_not_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINETUNER_TOKEN", " from-env\n")
+    assert credentials.token_for("http://a:1") == "from-env"
+    assert Endpoint("http://a:1", "given\n")._find().token == "given"
+    monkeypatch.setenv("FINETUNER_TOKEN", "\n")
+    assert credentials.token_for("http://a:1") is None
+
+
+async def test_a_token_that_no_header_carries_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    for token in ("one\ntwo", "one two", "one\0", "\u00fcber", 3):
+        with pytest.raises(errors.InvalidInput, match=r"^token ") as caught:
+            AsyncClient("http://127.0.0.1:1", token)  # type: ignore[arg-type] # what a caller may get wrong
+        assert str(token) not in str(caught.value)
+    async with AsyncClient("http://127.0.0.1:1") as client:
+        with pytest.raises(errors.InvalidInput, match=r"^token "):
+            await client.login(token="one\ntwo")
+        monkeypatch.setenv("FINETUNER_TOKEN", "one\ntwo")
+        with pytest.raises(errors.InvalidInput, match=r"^FINETUNER_TOKEN is no token"):
+            await client.list_runs()
+        monkeypatch.delenv("FINETUNER_TOKEN")
+        credentials.keep("http://127.0.0.1:1", "one\ntwo")
+        with pytest.raises(errors.InvalidInput, match=r"credentials\.json is no token"):
+            await client.list_runs()
+
+
 async def test_a_redirect_never_carries_the_token_along() -> None:
     seen: list[str] = []
 
