@@ -40,7 +40,7 @@ DEFAULT_PAGE_SIZE = 50
 
 
 class AsyncClient:
-    """The SDK for asyncio programs. Safe with many tasks of one event loop; no global state.
+    """The SDK for asyncio programs. Safe with many tasks of one event loop, and in one loop after another.
 
     Args:
         host: URL of a server; None: FINETUNER_HOST, or else this machine's embedded server, started when needed.

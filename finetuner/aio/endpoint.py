@@ -41,7 +41,7 @@ class Endpoint:
         self._host = credentials.normal_host(host) if host is not None else credentials.host_from_environment()
         self._token = _given(token)
         self._found: Address | None = None
-        self._lock = asyncio.Lock()
+        self._turn: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
 
     @property
     def is_embedded(self) -> bool:
@@ -73,11 +73,18 @@ class Endpoint:
         """
         found = self._found
         if found is None or not found.is_current:
-            async with self._lock:
+            async with self._lock():
                 found = self._found
                 if found is None or not found.is_current:
                     found = self._found = await in_daemon_thread(self._find)
         return found
+
+    def _lock(self) -> asyncio.Lock:
+        """Give this loop's lock: one that tasks have waited for belongs to their loop for good."""
+        loop = asyncio.get_running_loop()
+        if self._turn is None or self._turn[0] is not loop:
+            self._turn = loop, asyncio.Lock()
+        return self._turn[1]
 
     def _find(self) -> Address:
         if self._host is not None:

@@ -20,6 +20,7 @@ from finetuner.aio.run import AsyncRun
 from finetuner.api.types import RunStatus
 from finetuner.callback import EvaluationCallback
 from tests.aio.conftest import Home, Submit, submit_to
+from tests.portal.scripts import run as run_script
 from tests.proxy_support import Fault, FaultProxy
 
 pytestmark = pytest.mark.anyio
@@ -377,3 +378,32 @@ async def test_closed_it_says_so_and_leaves_no_task_behind(home: Home) -> None:
     with pytest.raises(RuntimeError, match="closed"):
         await client.list_runs()
     assert asyncio.all_tasks() == before
+
+
+IN_LOOPS = """
+from finetuner.aio.client import AsyncClient
+
+made = AsyncClient()
+
+async def use():
+    lists = await asyncio.gather(*[made.list_runs() for _ in range(4)])
+    async with made.watch() as changes:
+        async for _ in changes:
+            break
+    return len(lists)
+
+say([asyncio.run(use()) for _ in range(3)])
+asyncio.run(made.aclose())
+"""
+
+
+async def test_a_client_goes_on_in_the_loop_of_a_later_run(submit: Submit) -> None:
+    await submit()
+    assert await asyncio.to_thread(run_script, IN_LOOPS) == (0, "[4, 4, 4]\n", "")
+
+
+async def test_a_client_of_a_loop_that_still_runs_is_refused_in_another(client: AsyncClient) -> None:
+    await client.list_runs()
+    with pytest.raises(errors.InvalidInput, match="one for each loop"):
+        await asyncio.to_thread(lambda: asyncio.run(client.list_runs()))
+    await client.list_runs()
