@@ -46,6 +46,8 @@ _children: Final[set[int]] = set()
 _APP: Final = "finetuner"
 _HTTP_TIMEOUT_S: Final = 5.0
 _POLL_S: Final = 0.02
+_START_PAUSES_S: Final = (0.1, 0.5, 1.0)
+"""Before a server is started again that a signal ended while it started."""
 _MAX_LOG_BYTES: Final = 10 * 2**20
 _LOG_END_BYTES: Final = 2**18
 _SERVICE_MODULES: Final = ("sqlalchemy", "alembic", "structlog")
@@ -207,6 +209,21 @@ class _Found:
         return self.speaks and self.server.embedded and not self.is_older
 
 
+@attrs.frozen(kw_only=True)
+class _Ended:
+    """A server that was started and never answered."""
+
+    pid: int
+    code: int | None
+    """Its exit code, negative for a signal; None: it still starts."""
+    began: int
+    """Where its part of the log begins."""
+
+    @property
+    def is_killed(self) -> bool:
+        return self.code is not None and self.code < 0
+
+
 def _root() -> Path:
     return state_dir() / embedded.STATE_VERSION
 
@@ -346,6 +363,15 @@ def _hand_over(found: _Found, root: Path, deadline: float) -> None:
 
 def _start(root: Path, deadline: float) -> LocalServer:
     check_job_packages()
+    pauses = list(_START_PAUSES_S)
+    while isinstance(found := _start_once(root, deadline), _Ended):
+        if not found.is_killed or not pauses or time.monotonic() + pauses[0] >= deadline:
+            raise _start_error(found)
+        time.sleep(pauses.pop(0))
+    return found.server
+
+
+def _start_once(root: Path, deadline: float) -> _Found | _Ended:
     _rotate(root / embedded.LOG_NAME)
     with _explained(root, lambda: (root / embedded.LOG_NAME).open("ab")) as log:
         os.fchmod(log.fileno(), 0o600)
@@ -364,9 +390,7 @@ def _start(root: Path, deadline: float) -> LocalServer:
     if code is None:
         _children.add(process.pid)
         process.returncode = 0
-    if not isinstance(found, _Found):
-        raise _start_error(process.pid, code, began)
-    return found.server
+    return found if isinstance(found, _Found) else _Ended(pid=process.pid, code=code, began=began)
 
 
 def _reap() -> None:
@@ -393,9 +417,12 @@ def _environment() -> dict[str, str]:
     return env
 
 
-def _start_error(pid: int, code: int | None, began: int) -> ServerError:
+def _start_error(ended: _Ended) -> ServerError:
+    code, began = ended.code, ended.began
     if code is None:
-        return _start_failed(f"process {pid} still starts and does not answer yet; try again", began)
+        return _start_failed(f"process {ended.pid} still starts and does not answer yet; try again", began)
+    if ended.is_killed:
+        return _start_failed(f"signal {-code} ended it each time; is there too little memory?", began)
     if code == embedded.EXIT_STORAGE_FULL:
         return _full(_root())
     for line in reversed(_log_since(began)):

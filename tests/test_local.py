@@ -223,6 +223,31 @@ def test_a_full_disk_is_told(root: Path) -> None:
     assert local.ensure_server() == local.find_server()
 
 
+KILLED = """
+import os, pathlib, signal, sys
+if "finetuner.server" in sys.orig_argv:
+    starts = pathlib.Path(__file__).with_name("starts")
+    count = starts.stat().st_size if starts.exists() else 0
+    starts.write_bytes(bytes(count + 1))
+    if count < int(os.environ["KILLS"]):
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_server_that_is_killed_while_it_starts_is_started_again_a_few_times(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(KILLED)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("KILLS", "99")
+    with pytest.raises(ServerStartFailed, match="signal 9 ended it each time"):
+        local.ensure_server()
+    assert (tmp_path / "starts").stat().st_size == 4
+    monkeypatch.setenv("KILLS", "6")
+    assert local.ensure_server() == local.find_server()
+    assert (tmp_path / "starts").stat().st_size == 7
+
+
 def test_a_server_that_ends_at_once_shows_its_last_lines(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FINETUNER_JOB_ARGV", "no JSON")
     with pytest.raises(ServerStartFailed, match="FINETUNER_JOB_ARGV must be a JSON list") as caught:
