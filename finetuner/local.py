@@ -95,7 +95,7 @@ def find_server() -> LocalServer | None:
 
     A server whose protocol this package does not speak is not given.
     """
-    found = _look()
+    found = _look(time.monotonic() + _HTTP_TIMEOUT_S)
     return found.server if found is not None and found.speaks else None
 
 
@@ -132,7 +132,7 @@ def ensure_server(*, timeout_s: float = 60.0) -> LocalServer:
         'http://127.0.0.1:40123'
     """
     deadline = time.monotonic() + timeout_s
-    found = _look()
+    found = _look(deadline)
     if found is not None and found.fits:
         return found.server
     if os.name != "posix":
@@ -142,7 +142,7 @@ def ensure_server(*, timeout_s: float = 60.0) -> LocalServer:
     _reap()
     lock = filelock.FileLock(root / "start.lock", mode=0o600)
     try:
-        _explained(root, lambda: lock.acquire(timeout=timeout_s))
+        _explained(root, lambda: lock.acquire(timeout=_left_s(deadline)))
     except filelock.Timeout:
         raise _start_failed(f"another process has been starting a server for {timeout_s:g} s") from None
     try:
@@ -252,7 +252,7 @@ def _stamp(status: os.stat_result) -> tuple[int, int]:
     return status.st_ino, status.st_mtime_ns
 
 
-def _look() -> _Found | None:
+def _look(deadline: float) -> _Found | None:
     """Give the server that holds the lock, wrote the file and answers as that file says."""
     root = _root()
     try:
@@ -263,7 +263,7 @@ def _look() -> _Found | None:
         return None
     if not _is_held(root):
         return None
-    health = _ask(said.url, BY_NAME["health"])
+    health = _ask(said.url, BY_NAME["health"], deadline)
     # The instance tells the server from a stranger who took its port, or a successor whose file is not there yet.
     if not isinstance(health, dict) or not said.instance or health.get("instance") != said.instance:
         return None
@@ -286,11 +286,16 @@ def _look() -> _Found | None:
     )
 
 
-def _ask(url: str, route: Route, *, token: str | None = None) -> Any:
+def _left_s(deadline: float) -> float:
+    return max(deadline - time.monotonic(), _POLL_S)
+
+
+def _ask(url: str, route: Route, deadline: float, *, token: str | None = None) -> Any:
     """Give the JSON that a loopback server answers with 200; None for anything else."""
     address = urlsplit(url)
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=_HTTP_TIMEOUT_S)
+    timeout_s = min(_HTTP_TIMEOUT_S, _left_s(deadline))
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=timeout_s)
     try:
         connection.request(route.method, route.path, headers=headers)
         answer = connection.getresponse()
@@ -311,13 +316,23 @@ def _answered(root: Path, deadline: float) -> _Found | None:
     found: list[_Found] = []
 
     def is_settled() -> bool | None:
-        if (one := _look()) is not None:
+        if (one := _look(deadline)) is not None:
             found.append(one)
         return True if found or not _is_held(root) else None
 
     if _wait(is_settled, deadline) is None:
-        raise ServerUnavailable(f"a server holds {root / embedded.LOCK_NAME} and does not answer; end its process")
+        raise ServerUnavailable(
+            f"the embedded server {_holder(root)} does not answer; end that process, and call again"
+        )
     return found[0] if found else None
+
+
+def _holder(root: Path) -> str:
+    """Say which process holds the lock: its number is in the file."""
+    lock = root / embedded.LOCK_NAME
+    with contextlib.suppress(OSError, ValueError):
+        return f"is process {int(lock.read_bytes()[:20])}, and"
+    return f"is the process that holds {lock} (`fuser {lock}` names it), and"
 
 
 def _wait(look: Callable[[], T | None], deadline: float) -> T | None:
@@ -352,7 +367,7 @@ def _replace_or_start(root: Path, deadline: float) -> LocalServer:
 
 
 def _hand_over(found: _Found, root: Path, deadline: float) -> None:
-    if _ask(found.server.url, BY_NAME["shutdown"], token=found.server.token) is None and _is_held(root):
+    if _ask(found.server.url, BY_NAME["shutdown"], deadline, token=found.server.token) is None and _is_held(root):
         raise ServerError(
             f"the server at {found.server.url} refused to stop; "
             + ("end its process" if found.server.embedded else "only an embedded server takes that wish: end it there")
@@ -385,7 +400,7 @@ def _start_once(root: Path, deadline: float) -> _Found | _Ended:
             env=_environment(),
             start_new_session=True,
         )
-    found = _wait(lambda: _look() or (None if process.poll() is None else process), deadline)
+    found = _wait(lambda: _look(deadline) or (None if process.poll() is None else process), deadline)
     code = process.poll()
     if code is None:
         _children.add(process.pid)

@@ -127,7 +127,7 @@ class AsyncClient:
                 raise InvalidInput("the embedded server needs no token; say which host the token is for: host=...")
             await self._transport.call(Request(route="me"))
             return
-        address = await endpoint.get()
+        address = await endpoint.get(self._transport.timeout_s)
         given = address.token
         if token is None and (force or given is None):
             if not (sys.stdin.isatty() if interactive is None else interactive):
@@ -150,7 +150,7 @@ class AsyncClient:
         Example:
             token = await client.get_token()
         """
-        address = await self._transport.endpoint.get()
+        address = await self._transport.endpoint.get(self._transport.timeout_s)
         if not address.token:
             raise NotLoggedIn(f"no token for {address.url}: call finetuner.login(host={address.url!r}, token=...)")
         return address.token

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
 
 import attrs
 
 from finetuner import local
 from finetuner.aio import credentials
 from finetuner.aio.blocking import in_daemon_thread
-
-START_TIMEOUT_S: Final = 60.0
-"""Longest wait for the embedded server to start."""
 
 
 @attrs.frozen
@@ -65,18 +61,31 @@ class Endpoint:
         if self.is_embedded:
             self._found = None
 
-    async def get(self) -> Address:
+    async def get(self, timeout_s: float) -> Address:
         """Give the address, finding or starting the embedded server where that is needed.
+
+        Args:
+            timeout_s: How long that server may take to start, or one that is there to answer.
 
         Raises:
             ServerStartFailed: The embedded server did not start.
+            ServerUnavailable: One is there and does not answer.
+            TimeoutError: Other tasks were looking for it all this time.
         """
         found = self._found
-        if found is None or not found.is_current:
-            async with self._lock():
-                found = self._found
-                if found is None or not found.is_current:
-                    found = self._found = await in_daemon_thread(self._find)
+        if found is not None and found.is_current:
+            return found
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        lock = self._lock()
+        async with asyncio.timeout_at(deadline):
+            await lock.acquire()
+        try:
+            found = self._found
+            if found is None or not found.is_current:
+                left_s = deadline - asyncio.get_running_loop().time()
+                found = self._found = await in_daemon_thread(lambda: self._find(left_s))
+        finally:
+            lock.release()
         return found
 
     def _lock(self) -> asyncio.Lock:
@@ -86,10 +95,10 @@ class Endpoint:
             self._turn = loop, asyncio.Lock()
         return self._turn[1]
 
-    def _find(self) -> Address:
+    def _find(self, timeout_s: float) -> Address:
         if self._host is not None:
             return Address(self._host, self._token or credentials.token_for(self._host))
-        server = local.ensure_server(timeout_s=START_TIMEOUT_S)
+        server = local.ensure_server(timeout_s=timeout_s)
         return Address(server.url.rstrip("/"), server.token, server)
 
 

@@ -138,7 +138,7 @@ class Transport:
 
     async def _send(self, request: Request, *, stream: bool, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
         self.check_open()
-        address = await self.endpoint.get()
+        address = await self.endpoint.get(self.timeout_s if timeout.total is None else timeout.total)
         headers = {"Accept-Encoding": "identity", **request.headers}
         if request.body is not None:
             headers.setdefault("Content-Type", "application/json")

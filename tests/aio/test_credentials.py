@@ -77,7 +77,7 @@ def test_a_damaged_file_is_told_and_left(config: Path) -> None:
 def test_the_space_around_a_token_is_not_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FINETUNER_TOKEN", " from-env\n")
     assert credentials.token_for("http://a:1") == "from-env"
-    assert Endpoint("http://a:1", "given\n")._find().token == "given"
+    assert Endpoint("http://a:1", "given\n")._find(60).token == "given"
     monkeypatch.setenv("FINETUNER_TOKEN", "\n")
     assert credentials.token_for("http://a:1") is None
 
@@ -180,5 +180,5 @@ async def test_a_server_that_ended_and_came_back_elsewhere_costs_no_call(
     assert local.stop_server()
     assert await (await submit(lines=1)).metrics() == {}
     assert local.stop_server()
-    assert local.ensure_server().url == (await client._transport.endpoint.get()).url
+    assert local.ensure_server().url == (await client._transport.endpoint.get(60)).url
     await (await submit(lines=1)).wait(30)
