@@ -14,6 +14,7 @@ import orjson
 from filelock import FileLock
 
 from finetuner import local
+from finetuner.api.storing import explained
 from finetuner.errors import InvalidInput
 
 _TOKEN: Final = re.compile(r"[!-~]+")
@@ -87,11 +88,17 @@ def token_for(host: str) -> str | None:
 
 
 def keep(host: str, token: str) -> None:
-    """Keep the token for a host; another process that keeps one at the same time loses nothing."""
+    """Keep the token for a host; another process that keeps one at the same time loses nothing.
+
+    Raises:
+        InvalidInput: The file cannot be written or read.
+        StorageFull: The disk is full.
+    """
     path = _path()
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock"), mode=0o600):
-        _write(path, {**_read(path), host: {"token": token}})
+    with explained(path, "set FINETUNER_CONFIG_DIR to a folder that you may write to"):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock"), mode=0o600):
+            _write(path, {**_read(path), host: {"token": token}})
 
 
 def _path() -> Path:

@@ -380,6 +380,20 @@ async def test_closed_it_says_so_and_leaves_no_task_behind(home: Home) -> None:
     assert asyncio.all_tasks() == before
 
 
+async def test_a_place_that_cannot_be_written_is_told(
+    client: AsyncClient, submit: Submit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await submit(artifact_bytes=10)
+    await run.wait(60)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(errors.InvalidInput, match=r"file/.*zip cannot be written .*another directory") as caught:
+        await run.save_artifact(tmp_path / "file")
+    assert isinstance(caught.value.__cause__, OSError)
+    monkeypatch.setenv("FINETUNER_CACHE_DIR", "/dev/null")
+    with pytest.raises(errors.InvalidInput, match=r"/dev/null/.* cannot be written .*FINETUNER_CACHE_DIR"):
+        await client.get_model(run)
+
+
 IN_LOOPS = """
 from finetuner.aio.client import AsyncClient
 

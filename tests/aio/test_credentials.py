@@ -56,6 +56,12 @@ def test_tokens_are_kept_one_a_host_for_the_owner_alone(config: Path) -> None:
     assert json.loads(config.read_bytes())["http://a:1"] == {"token": "one"}
 
 
+def test_a_config_folder_that_cannot_be_written_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINETUNER_CONFIG_DIR", "/dev/null/config")
+    with pytest.raises(errors.InvalidInput, match=r"credentials\.json cannot be written .*FINETUNER_CONFIG_DIR"):
+        credentials.keep("http://a:1", "one")
+
+
 def test_the_environment_wins_for_its_own_host_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     credentials.keep("http://a:1", "kept")
     monkeypatch.setenv("FINETUNER_TOKEN", "from-env")
