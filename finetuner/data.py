@@ -73,8 +73,8 @@ def _check_rate(_: object, __: object, value: Any) -> None:
 
 def _check_encoding(_: object, __: object, value: Any) -> None:
     try:
-        codecs.lookup(value)
-    except (LookupError, TypeError) as error:
+        "".encode(value)  # refuses codecs of bytes to bytes, such as base64, too
+    except (LookupError, TypeError, ValueError) as error:
         raise InvalidInput(f"CSVOptions: there is no encoding {value!r}; 'utf-8' and 'latin-1' are common") from error
 
 

@@ -225,6 +225,9 @@ def test_missing_files_folders_and_other_values(tmp_path: Path) -> None:
         {"sampling_rate": 0},
         {"sampling_rate": 1.5},
         {"encoding": "utf-9"},
+        {"encoding": "rot13"},
+        {"encoding": "base64"},
+        {"encoding": "a\0"},
         {"dialect": "x"},
     ],
 )

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from finetuner import local
 from finetuner.aio import credentials, display
+from finetuner.aio.arguments import checked
 from finetuner.aio.endpoint import Endpoint
 from finetuner.aio.experiment import AsyncExperiment
 from finetuner.aio.listing import AsyncRunIterator
@@ -39,6 +40,7 @@ from finetuner.model import EmbeddingModel, SynthesisModels, load_model
 DEFAULT_PAGE_SIZE = 50
 
 
+@checked
 class AsyncClient:
     """The SDK for asyncio programs. Safe with many tasks of one event loop, and in one loop after another.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from finetuner.aio import display, transfer
+from finetuner.aio.arguments import checked
 from finetuner.aio.logstream import AsyncLogStream
 from finetuner.aio.transport import Request
 from finetuner.aio.watch import AsyncCompleted
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 DEFAULT_MAX_LOG_BYTES: Final = 64 * 2**20
 
 
+@checked
 class AsyncRun:
     """One run: attributes that cost no request, and calls that ask the server.
 

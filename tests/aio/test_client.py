@@ -222,7 +222,7 @@ BAD: list[tuple[dict[str, object], str]] = [
     ({"idempotency_key": "a\nb"}, "printable ASCII"),
     ({"idempotency_key": ""}, "printable ASCII"),
     ({"idempotency_key": " "}, "printable ASCII"),
-    ({"idempotency_key": 5}, "printable ASCII"),
+    ({"idempotency_key": 5}, "idempotency_key must be a text"),
     ({"tags": ["ok", ""]}, r"tags\[1\]"),
     ({"description": "x" * 10_001}, "description"),
     ({"secrets": {"A B": "x"}}, "environment variable"),
