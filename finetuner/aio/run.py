@@ -15,6 +15,7 @@ from finetuner.aio.transport import Request
 from finetuner.aio.watch import AsyncCompleted
 from finetuner.api import convert
 from finetuner.api.types import ArtifactInfo, Json, Metrics, RunInfo, RunStatus, Task
+from finetuner.api.visible import visible
 from finetuner.errors import ArtifactExists, Failure, InvalidInput, LogTooLarge, RunFailed
 from finetuner.model import DATA_NOT_MODEL
 
@@ -87,7 +88,7 @@ class AsyncRun:
         info = self.info
         where = "" if info.experiment_name == "default" else f"{info.experiment_name}/"
         details = f": {info.details}" if info.details else ""
-        return f"<{type(self).__name__} {where}{info.name} {info.status}{details} (id {info.id})>"
+        return visible(f"<{type(self).__name__} {where}{info.name} {info.status}{details} (id {info.id})>")
 
     def _request(self, route: str, **query: object) -> Request:
         return Request(route=f"run_{route}", parts={"id": self.id}, query=query)
