@@ -14,6 +14,7 @@ import contextlib
 import csv
 import errno
 import hashlib
+import io
 import itertools
 import math
 import numbers
@@ -72,8 +73,8 @@ def _check_rate(_: object, __: object, value: Any) -> None:
 
 def _check_encoding(_: object, __: object, value: Any) -> None:
     try:
-        codecs.lookup(value)
-    except (LookupError, TypeError) as error:
+        "".encode(value)  # refuses codecs of bytes to bytes, such as base64, too
+    except (LookupError, TypeError, ValueError) as error:
         raise InvalidInput(f"CSVOptions: there is no encoding {value!r}; 'utf-8' and 'latin-1' are common") from error
 
 
@@ -463,7 +464,7 @@ def _read_csv(file: Iterable[str], options: CSVOptions, path: Path | None) -> It
             if length > _SAMPLE_CHARS:
                 break
     dialect = find_dialect(sample) if options.dialect == "auto" else options.dialect
-    rows = _csv_rows(csv.reader(itertools.chain(sample, lines), dialect), path)
+    rows = _csv_rows(itertools.chain(sample, lines), dialect, path)
     first = next(rows, None)
     if first is None:
         return
@@ -477,15 +478,28 @@ def _read_csv(file: Iterable[str], options: CSVOptions, path: Path | None) -> It
         yield from rows
 
 
-def _csv_rows(reader: Any, path: Path | None) -> Iterator[_Row]:
+def _csv_rows(lines: Iterable[str], dialect: Any, path: Path | None) -> Iterator[_Row]:
+    is_over = False
+
+    def until_over() -> Iterator[str]:
+        nonlocal is_over
+        yield from lines
+        is_over = True
+
+    reader: Any = csv.reader(until_over(), dialect)
     before = 0
     try:
         for row in reader:
+            if is_over:
+                # A row ends with its line: the reader asks for one more only where a cell goes on.
+                opened = reader.line_num - max(1, len(io.StringIO(row[-1], newline="").readlines())) + 1
+                raise _bad_row("a quote is opened in it and never closed", opened, path)
             if row:
                 yield before + 1, row
             before = reader.line_num
     except csv.Error as error:
-        raise InvalidData(f"not CSV: {error}", path=path, line=before + 1) from error
+        hint = "; is a quote opened in it and never closed?" if "limit" in str(error) else ""
+        raise InvalidData(f"not CSV: {error}{hint}", path=path, line=before + 1) from error
 
 
 def _with_scores(rows: Iterator[_Row], path: Path | None) -> Iterator[_Row]:

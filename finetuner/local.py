@@ -47,6 +47,8 @@ _children: Final[set[int]] = set()
 _APP: Final = "finetuner"
 _HTTP_TIMEOUT_S: Final = 5.0
 _POLL_S: Final = 0.02
+_START_PAUSES_S: Final = (0.1, 0.5, 1.0)
+"""Before a server is started again that a signal ended while it started."""
 _MAX_LOG_BYTES: Final = 10 * 2**20
 _LOG_END_BYTES: Final = 2**18
 _SERVICE_MODULES: Final = ("sqlalchemy", "alembic", "structlog")
@@ -95,7 +97,7 @@ def find_server() -> LocalServer | None:
 
     A server whose protocol this package does not speak is not given.
     """
-    found = _look()
+    found = _look(time.monotonic() + _HTTP_TIMEOUT_S)
     return found.server if found is not None and found.speaks else None
 
 
@@ -137,7 +139,7 @@ def ensure_server(*, timeout_s: float = 60.0) -> LocalServer:
         'http://127.0.0.1:40123'
     """
     deadline = time.monotonic() + timeout_s
-    found = _look()
+    found = _look(deadline)
     if found is not None and found.fits:
         return found.server
     if os.name != "posix":
@@ -147,7 +149,7 @@ def ensure_server(*, timeout_s: float = 60.0) -> LocalServer:
     _reap()
     lock = filelock.FileLock(root / "start.lock", mode=0o600)
     try:
-        _explained(root, lambda: lock.acquire(timeout=timeout_s))
+        _explained(root, lambda: lock.acquire(timeout=_left_s(deadline)))
     except filelock.Timeout:
         raise _start_failed(f"another process has been starting a server for {timeout_s:g} s") from None
     try:
@@ -217,6 +219,21 @@ class _Found:
         return self.speaks and self.server.embedded and not self.is_older
 
 
+@attrs.frozen(kw_only=True)
+class _Ended:
+    """A server that was started and never answered."""
+
+    pid: int
+    code: int | None
+    """Its exit code, negative for a signal; None: it still starts."""
+    began: int
+    """Where its part of the log begins."""
+
+    @property
+    def is_killed(self) -> bool:
+        return self.code is not None and self.code < 0
+
+
 def _root() -> Path:
     return state_dir() / embedded.STATE_VERSION
 
@@ -245,7 +262,7 @@ def _stamp(status: os.stat_result) -> tuple[int, int]:
     return status.st_ino, status.st_mtime_ns
 
 
-def _look() -> _Found | None:
+def _look(deadline: float) -> _Found | None:
     """Give the server that holds the lock, wrote the file and answers as that file says."""
     root = _root()
     try:
@@ -256,7 +273,7 @@ def _look() -> _Found | None:
         return None
     if not _is_held(root):
         return None
-    health = _ask(said.url, BY_NAME["health"])
+    health = _ask(said.url, BY_NAME["health"], deadline)
     # The instance tells the server from a stranger who took its port, or a successor whose file is not there yet.
     if not isinstance(health, dict) or not said.instance or health.get("instance") != said.instance:
         return None
@@ -279,11 +296,16 @@ def _look() -> _Found | None:
     )
 
 
-def _ask(url: str, route: Route, *, token: str | None = None) -> Any:
+def _left_s(deadline: float) -> float:
+    return max(deadline - time.monotonic(), _POLL_S)
+
+
+def _ask(url: str, route: Route, deadline: float, *, token: str | None = None) -> Any:
     """Give the JSON that a loopback server answers with 200; None for anything else."""
     address = urlsplit(url)
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=_HTTP_TIMEOUT_S)
+    timeout_s = min(_HTTP_TIMEOUT_S, _left_s(deadline))
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=timeout_s)
     try:
         connection.request(route.method, route.path, headers=headers)
         answer = connection.getresponse()
@@ -304,13 +326,23 @@ def _answered(root: Path, deadline: float) -> _Found | None:
     found: list[_Found] = []
 
     def is_settled() -> bool | None:
-        if (one := _look()) is not None:
+        if (one := _look(deadline)) is not None:
             found.append(one)
         return True if found or not _is_held(root) else None
 
     if _wait(is_settled, deadline) is None:
-        raise ServerUnavailable(f"a server holds {root / embedded.LOCK_NAME} and does not answer; end its process")
+        raise ServerUnavailable(
+            f"the embedded server {_holder(root)} does not answer; end that process, and call again"
+        )
     return found[0] if found else None
+
+
+def _holder(root: Path) -> str:
+    """Say which process holds the lock: its number is in the file."""
+    lock = root / embedded.LOCK_NAME
+    with contextlib.suppress(OSError, ValueError):
+        return f"is process {int(lock.read_bytes()[:20])}, and"
+    return f"is the process that holds {lock} (`fuser {lock}` names it), and"
 
 
 def _wait(look: Callable[[], T | None], deadline: float) -> T | None:
@@ -345,7 +377,7 @@ def _replace_or_start(root: Path, deadline: float) -> LocalServer:
 
 
 def _hand_over(found: _Found, root: Path, deadline: float) -> None:
-    if _ask(found.server.url, BY_NAME["shutdown"], token=found.server.token) is None and _is_held(root):
+    if _ask(found.server.url, BY_NAME["shutdown"], deadline, token=found.server.token) is None and _is_held(root):
         raise ServerError(
             f"the server at {found.server.url} refused to stop; "
             + ("end its process" if found.server.embedded else "only an embedded server takes that wish: end it there")
@@ -356,6 +388,15 @@ def _hand_over(found: _Found, root: Path, deadline: float) -> None:
 
 def _start(root: Path, deadline: float) -> LocalServer:
     check_job_packages()
+    pauses = list(_START_PAUSES_S)
+    while isinstance(found := _start_once(root, deadline), _Ended):
+        if not found.is_killed or not pauses or time.monotonic() + pauses[0] >= deadline:
+            raise _start_error(found)
+        time.sleep(pauses.pop(0))
+    return found.server
+
+
+def _start_once(root: Path, deadline: float) -> _Found | _Ended:
     _rotate(root / embedded.LOG_NAME)
     with _explained(root, lambda: (root / embedded.LOG_NAME).open("ab")) as log:
         os.fchmod(log.fileno(), 0o600)
@@ -369,14 +410,12 @@ def _start(root: Path, deadline: float) -> LocalServer:
             env=_environment(),
             start_new_session=True,
         )
-    found = _wait(lambda: _look() or (None if process.poll() is None else process), deadline)
+    found = _wait(lambda: _look(deadline) or (None if process.poll() is None else process), deadline)
     code = process.poll()
     if code is None:
         _children.add(process.pid)
         process.returncode = 0
-    if not isinstance(found, _Found):
-        raise _start_error(process.pid, code, began)
-    return found.server
+    return found if isinstance(found, _Found) else _Ended(pid=process.pid, code=code, began=began)
 
 
 def _reap() -> None:
@@ -403,9 +442,12 @@ def _environment() -> dict[str, str]:
     return env
 
 
-def _start_error(pid: int, code: int | None, began: int) -> ServerError:
+def _start_error(ended: _Ended) -> ServerError:
+    code, began = ended.code, ended.began
     if code is None:
-        return _start_failed(f"process {pid} still starts and does not answer yet; try again", began)
+        return _start_failed(f"process {ended.pid} still starts and does not answer yet; try again", began)
+    if ended.is_killed:
+        return _start_failed(f"signal {-code} ended it each time; is there too little memory?", began)
     if code == embedded.EXIT_STORAGE_FULL:
         return _full(_root())
     for line in reversed(_log_since(began)):

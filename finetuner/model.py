@@ -27,6 +27,7 @@ import platformdirs
 
 from finetuner.api import synthesis
 from finetuner.api.models import ModelChoice, model_names, resolve
+from finetuner.api.storing import explained
 from finetuner.errors import ArtifactCorrupt, InvalidInput, MissingExtra, NotFound
 from finetuner.onnx_model import OnnxBackend
 
@@ -317,28 +318,46 @@ def _first_line(error: BaseException) -> str:
 def unpack(artifact: Path, cache_dir: Path) -> Path:
     """Unpack an artifact's zip into the cache, checking every file against its manifest; once for each content.
 
+    A folder in the cache whose files are not as long as the zip's is unpacked again.
+
     Raises:
         ArtifactCorrupt: A file is missing, too many, damaged, or would land outside of the folder.
-        InvalidInput: It is what a synthesis run left: no model.
+        InvalidInput: It is what a synthesis run left: no model; or the cache cannot be written.
+        StorageFull: The disk is full.
     """
     digest = hashlib.sha256()
     with artifact.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     target = cache_dir / "models" / digest.hexdigest()
-    if target.is_dir():
+    if _is_whole(target, artifact):
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=target.parent, prefix=".part-"))
-    try:
-        _extract(artifact, part)
-        with contextlib.suppress(OSError):  # another process was first, with the same content
-            part.replace(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    if not target.is_dir():
+    with explained(target, "set FINETUNER_CACHE_DIR to a folder that you may write to"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=target.parent, prefix=".part-"))
+        try:
+            _extract(artifact, part / "new")
+            if target.exists() and not _is_whole(target, artifact):
+                with contextlib.suppress(FileNotFoundError):  # another process moved it away
+                    target.replace(part / "damaged")
+            with contextlib.suppress(OSError):  # another process was first, with the same content
+                (part / "new").replace(target)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    if not _is_whole(target, artifact):
         raise ArtifactCorrupt(f"{artifact} could not be unpacked into {target}")
     return target
+
+
+def _is_whole(folder: Path, artifact: Path) -> bool:
+    """Whether each file of the zip is in the folder, as long as it is there: cheaper than its sha256."""
+    try:
+        with zipfile.ZipFile(artifact) as archive:
+            return folder.is_dir() and all(
+                (folder / entry.filename).stat().st_size == entry.file_size for entry in archive.infolist()
+            )
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False
 
 
 def _extract(artifact: Path, folder: Path) -> None:

@@ -74,6 +74,8 @@ def test_the_delimiter_is_told_from_the_file(tmp_path: Path, delimiter: str) -> 
         ("a,b\nc,d\ne,f\n", CSVOptions(size=2), "pairs", [("a", "b"), ("c", "d")]),
         ("a;b,c\n", CSVOptions(dialect="excel"), "pairs", [("a;b", "c")]),
         ('"a\nb",c\n', CSVOptions(), "pairs", [("a\nb", "c")]),
+        ('a,"b ""c""\nd"', CSVOptions(), "pairs", [("a", 'b "c"\nd')]),
+        ("\nquery,document\na,b\n", CSVOptions(), "pairs", [("a", "b")]),
     ],
 )
 def test_what_a_file_means(
@@ -161,6 +163,10 @@ def test_a_sample_is_the_same_each_time(tmp_path: Path) -> None:
         (b"a,b,0.5\nc,d,4.5\n", 2, "a cosine, from -1 to 1, not 4.5"),
         (b"a,b,0.5\nc,d\n", 2, "2 columns, and 3"),
         (b"a,b,0.5\nc,d,\n", 2, "column 3 is empty"),
+        (b'a,b\nx,"open\nlast,row\nmore,rows\n', 2, "a quote is opened in it and never closed"),
+        (b'"open,b\nc,d', 1, "a quote is opened in it and never closed"),
+        (b'a,b\r\n"c\r\nd","e\r\nf,g\r\n', 3, "a quote is opened in it and never closed"),
+        (b'a,b\nc,"open\n' + b"e,f\n" * 40_000, 2, "is a quote opened in it and never closed"),
         (b"", None, "no row"),
         (b"query,label\n", None, "no row"),
         (b"a,b\ncaf\xe9,d\n", 2, "byte 7 "),
@@ -220,6 +226,9 @@ def test_missing_files_folders_and_other_values(tmp_path: Path) -> None:
         {"sampling_rate": 0},
         {"sampling_rate": 1.5},
         {"encoding": "utf-9"},
+        {"encoding": "rot13"},
+        {"encoding": "base64"},
+        {"encoding": "a\0"},
         {"dialect": "x"},
     ],
 )

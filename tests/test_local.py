@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import fcntl
 import http.server
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +21,7 @@ import attrs
 import pytest
 
 from finetuner import local
+from finetuner.aio.client import AsyncClient
 from finetuner.api import embedded
 from finetuner.errors import MissingExtra, ServerStartFailed, ServerTooOld, ServerUnavailable, StateCorrupt, StorageFull
 from tests.docs.blocks import ROOT
@@ -221,6 +224,61 @@ def test_a_full_disk_is_told(root: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not (root / embedded.FILE_NAME).exists()
     assert local.ensure_server() == local.find_server()
+
+
+@pytest.mark.parametrize("content", [None, b"junk"])
+def test_a_server_whose_file_was_lost_says_again_where_it_is(root: Path, content: bytes | None) -> None:
+    first = local.ensure_server()
+    file = root / embedded.FILE_NAME
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+    assert local.ensure_server() == first
+    assert local.stop_server()
+    assert not file.exists()
+
+
+def test_a_server_that_does_not_answer_is_named_within_the_time_that_was_given(root: Path) -> None:
+    local.ensure_server()
+    pid = int((root / embedded.LOCK_NAME).read_text())
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(ServerUnavailable, match=f"process {pid}, and does not answer"):
+            local.ensure_server(timeout_s=0.5)
+        client = AsyncClient(timeout_s=1)
+        with pytest.raises(ServerUnavailable, match=f"process {pid}, and does not answer"):
+            asyncio.run(client.list_runs())
+        (root / embedded.LOCK_NAME).write_text("")
+        with pytest.raises(ServerUnavailable, match="fuser"):
+            local.ensure_server(timeout_s=0.1)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert local.find_server() is not None
+
+
+KILLED = """
+import os, pathlib, signal, sys
+if "finetuner.server" in sys.orig_argv:
+    starts = pathlib.Path(__file__).with_name("starts")
+    count = starts.stat().st_size if starts.exists() else 0
+    starts.write_bytes(bytes(count + 1))
+    if count < int(os.environ["KILLS"]):
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_server_that_is_killed_while_it_starts_is_started_again_a_few_times(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(KILLED)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("KILLS", "99")
+    with pytest.raises(ServerStartFailed, match="signal 9 ended it each time"):
+        local.ensure_server()
+    assert (tmp_path / "starts").stat().st_size == 4
+    monkeypatch.setenv("KILLS", "6")
+    assert local.ensure_server() == local.find_server()
+    assert (tmp_path / "starts").stat().st_size == 7
 
 
 def test_a_server_that_ends_at_once_shows_its_last_lines(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

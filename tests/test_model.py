@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,23 @@ def test_nothing_lands_outside_of_the_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(ArtifactCorrupt):
         unpack(artifact, tmp_path / "cache")
     _nothing_unpacked(tmp_path)
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"t"), lambda path: path.unlink()])
+def test_a_damaged_folder_in_the_cache_is_unpacked_again(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+    artifact = _artifact(tmp_path / "a.zip", {"model.safetensors": b"tensors", "1/config.json": b"{}"})
+    folder = unpack(artifact, tmp_path / "cache")
+    damage(folder / "model.safetensors")
+    assert unpack(artifact, tmp_path / "cache") == folder
+    assert (folder / "model.safetensors").read_bytes() == b"tensors"
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    artifact = _artifact(tmp_path / "a.zip", {"config.json": b"{}"})
+    with pytest.raises(InvalidInput, match=r"/dev/null/models/.* cannot be written .*FINETUNER_CACHE_DIR") as caught:
+        unpack(artifact, Path(os.devnull))
+    assert isinstance(caught.value.__cause__, OSError)
 
 
 def _nothing_unpacked(tmp_path: Path) -> None:

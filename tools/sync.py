@@ -32,7 +32,6 @@ SYNC: Final = ROOT / "finetuner" / "sync"
 RUNTIME: Final = {name: f"from finetuner.portal import {name}" for name in ("portal", "Stream", "on_caller")} | {
     "Self": "from typing import Self",
     "TracebackType": "from types import TracebackType",
-    "asyncio": "import asyncio",
     "overload": "from typing import overload",
 }
 ABANDON: Final = '''
@@ -40,7 +39,7 @@ def _abandon(client: AsyncClient) -> object:
     """Forget a client's connections without closing them: in a forked child they are the parent's."""
     transport = client._transport
     pools, transport._pools = transport._pools, {}
-    transport.endpoint._lock = asyncio.Lock()
+    transport._loop = None
     return pools
 '''
 DEFAULT_CLIENT: Final = '''

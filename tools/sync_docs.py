@@ -13,7 +13,7 @@ from tools.sync_types import NoRule, Place
 
 PROSE: Final = {
     "; a session that was given stays open.": ".",
-    "The SDK for asyncio programs. Safe with many tasks of one event loop; no global state.": (
+    "The SDK for asyncio programs. Safe with many tasks of one event loop, and in one loop after another.": (
         "The SDK for plain programs. Safe with many threads; the clients of a process share one event-loop thread."
     ),
 }

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from finetuner import local
 from finetuner.aio import credentials, display
+from finetuner.aio.arguments import checked
 from finetuner.aio.endpoint import Endpoint
 from finetuner.aio.experiment import AsyncExperiment
 from finetuner.aio.listing import AsyncRunIterator
@@ -40,8 +41,9 @@ from finetuner.onnx_model import OnnxBackend
 DEFAULT_PAGE_SIZE = 50
 
 
+@checked
 class AsyncClient:
-    """The SDK for asyncio programs. Safe with many tasks of one event loop; no global state.
+    """The SDK for asyncio programs. Safe with many tasks of one event loop, and in one loop after another.
 
     Args:
         host: URL of a server; None: FINETUNER_HOST, or else this machine's embedded server, started when needed.
@@ -128,7 +130,7 @@ class AsyncClient:
                 raise InvalidInput("the embedded server needs no token; say which host the token is for: host=...")
             await self._transport.call(Request(route="me"))
             return
-        address = await endpoint.get()
+        address = await endpoint.get(self._transport.timeout_s)
         given = address.token
         if token is None and (force or given is None):
             if not (sys.stdin.isatty() if interactive is None else interactive):
@@ -151,7 +153,7 @@ class AsyncClient:
         Example:
             token = await client.get_token()
         """
-        address = await self._transport.endpoint.get()
+        address = await self._transport.endpoint.get(self._transport.timeout_s)
         if not address.token:
             raise NotLoggedIn(f"no token for {address.url}: call finetuner.login(host={address.url!r}, token=...)")
         return address.token
@@ -623,7 +625,7 @@ class AsyncClient:
         """
         onward = None if run is None else f"/console/runs/{run.id}"
         answer = await self._transport.call(Request(route="console_ticket", query={"next": onward}))
-        address = await self._transport.endpoint.get()
+        address = await self._transport.endpoint.get(self._transport.timeout_s)
         return f"{address.url}{answer.json()['path']}"
 
     def watch(self, runs: Iterable[AsyncRun] | None = None, since: int | None = None) -> AsyncWatch:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import orjson
 from filelock import FileLock
 
 from finetuner import local
+from finetuner.api.storing import explained
 from finetuner.errors import InvalidInput
+
+_TOKEN: Final = re.compile(r"[!-~]+")
+"""What goes through an Authorization header unchanged."""
 
 
 def normal_host(host: str) -> str:
@@ -47,24 +52,53 @@ def host_from_environment() -> str | None:
     return normal_host(host) if host else None
 
 
+def normal_token(token: object, source: str) -> str | None:
+    """Give a token without the space around it; None where nothing is left.
+
+    Args:
+        token: As it was given.
+        source: Where it came from, for the message, which never shows it.
+
+    Raises:
+        InvalidInput: No header can carry it.
+    """
+    if not isinstance(token, str):
+        raise InvalidInput(f"{source} must be a text, not {type(token).__name__}")
+    text = token.strip()
+    if text and not _TOKEN.fullmatch(text):
+        raise InvalidInput(
+            f"{source} is no token: one is a single word of ASCII characters, with no space or line break"
+        )
+    return text or None
+
+
 def token_for(host: str) -> str | None:
     """Give the token for a host: FINETUNER_TOKEN if it is that host's, else what `login()` kept.
 
     FINETUNER_TOKEN belongs to the host that FINETUNER_HOST names; where that is unset, to the one the caller named.
     """
-    token = os.environ.get("FINETUNER_TOKEN")
-    if token and host_from_environment() in {None, host}:
-        return token
-    entry = _read(_path()).get(host)
-    return entry.get("token") if isinstance(entry, dict) else None
+    if host_from_environment() in {None, host}:
+        token = normal_token(os.environ.get("FINETUNER_TOKEN", ""), "FINETUNER_TOKEN")
+        if token is not None:
+            return token
+    path = _path()
+    entry = _read(path).get(host)
+    kept = entry.get("token") if isinstance(entry, dict) else None
+    return None if kept is None else normal_token(kept, f"the token for {host} in {path}")
 
 
 def keep(host: str, token: str) -> None:
-    """Keep the token for a host; another process that keeps one at the same time loses nothing."""
+    """Keep the token for a host; another process that keeps one at the same time loses nothing.
+
+    Raises:
+        InvalidInput: The file cannot be written or read.
+        StorageFull: The disk is full.
+    """
     path = _path()
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock"), mode=0o600):
-        _write(path, {**_read(path), host: {"token": token}})
+    with explained(path, "set FINETUNER_CONFIG_DIR to a folder that you may write to"):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock"), mode=0o600):
+            _write(path, {**_read(path), host: {"token": token}})
 
 
 def _path() -> Path:

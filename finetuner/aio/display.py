@@ -11,21 +11,22 @@ from rich.text import Text
 
 from finetuner.api.models import MODELS
 from finetuner.api.types import Metrics
+from finetuner.api.visible import visible
 
 
 def print_metrics(run_name: str, metrics: Metrics) -> None:
     """Print a run's metrics, before and after training, side by side."""
     before, after = metrics.get("before", {}), metrics.get("after", {})
     if not before and not after:
-        _console().print(Text(f"{run_name} has no metrics: it has no EvaluationCallback, or has not measured yet."))
+        _console().print(_line(f"{run_name} has no metrics: it has no EvaluationCallback, or has not measured yet."))
         return
-    table = Table("metric", title=Text(run_name))
+    table = Table("metric", title=_line(run_name))
     for name in ("before", "after", "change"):
         table.add_column(name, justify="right")
     for name in dict.fromkeys([*before, *after]):
         old, new = before.get(name), after.get(name)
         change = "" if old is None or new is None else f"{new - old:+.3f}"
-        table.add_row(Text(name), _number(old), _number(new), change)
+        table.add_row(_line(name), _number(old), _number(new), change)
     _console().print(table)
 
 
@@ -33,17 +34,17 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def print_examples(run_name: str, examples: Mapping[str, Sequence[Mapping[str, Any]]], k: int) -> None:
+def print_examples(run_name: str, examples: Mapping[str, Any], k: int) -> None:
     """Print the first `k` results of each example query, before and after training."""
-    stages = {stage: list(examples[stage]) for stage in ("before", "after") if examples.get(stage)}
+    stages = {stage: kept for stage in ("before", "after") if (kept := _objects(examples.get(stage)))}
     if not stages:
-        _console().print(Text(f"{run_name} has no examples; EvaluationCallback(gather_examples=True) keeps some."))
+        _console().print(_line(f"{run_name} has no examples; EvaluationCallback(gather_examples=True) keeps some."))
         return
     for queries in zip(*stages.values(), strict=False):
-        table = Table(title=Text(_text(queries[0].get("query"))), show_lines=False)
+        table = Table(title=_line(_text(queries[0].get("query"))), show_lines=False)
         for stage in stages:
             table.add_column(stage, ratio=1)
-        for row in _rows([query.get("results") or [] for query in queries], k):
+        for row in _rows([_objects(query.get("results")) for query in queries], k):
             table.add_row(*row)
         _console().print(table)
 
@@ -54,9 +55,19 @@ def _rows(results: Sequence[Sequence[Mapping[str, Any]]], k: int) -> Iterable[li
 
 
 def _result(result: Mapping[str, Any]) -> Text:
-    shown = Text(_text(result), style="green" if result.get("relevant") else "")
+    shown = _line(_text(result), style="green" if result.get("relevant") else "")
     score = result.get("score")
     return shown.append(f"  {score:.3f}", style="dim") if isinstance(score, int | float) else shown
+
+
+def _objects(value: object) -> list[Mapping[str, Any]]:
+    """Give the objects of a list: what a job reports may be anything."""
+    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
+
+
+def _line(text: str, style: str = "") -> Text:
+    """Give a text of a job or a name as one line that steers no terminal."""
+    return Text(visible(" ".join(text.splitlines())), style=style)
 
 
 def _text(value: object) -> str:
@@ -66,7 +77,7 @@ def _text(value: object) -> str:
 def print_synthesis(run_name: str, what: str) -> None:
     """Say that a synthesis run has no metrics or examples, and what it has."""
     _console().print(
-        Text(
+        _line(
             f"{run_name} is a synthesis run: it has training data, no {what}. run.save_artifact() fetches it, and "
             "fit(train_data=run) trains on it."
         )

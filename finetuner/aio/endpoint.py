@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
 
 import attrs
 
 from finetuner import local
 from finetuner.aio import credentials
 from finetuner.aio.blocking import in_daemon_thread
-
-START_TIMEOUT_S: Final = 60.0
-"""Longest wait for the embedded server to start."""
 
 
 @attrs.frozen
@@ -39,9 +35,9 @@ class Endpoint:
 
     def __init__(self, host: str | None, token: str | None) -> None:
         self._host = credentials.normal_host(host) if host is not None else credentials.host_from_environment()
-        self._token = token
+        self._token = _given(token)
         self._found: Address | None = None
-        self._lock = asyncio.Lock()
+        self._turn: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
 
     @property
     def is_embedded(self) -> bool:
@@ -57,7 +53,7 @@ class Endpoint:
         """Talk to another server from now on, or to the same with another token."""
         if host is not None:
             self._host = credentials.normal_host(host)
-        self._token = token
+        self._token = _given(token)
         self._found = None
 
     def forget(self) -> None:
@@ -65,22 +61,46 @@ class Endpoint:
         if self.is_embedded:
             self._found = None
 
-    async def get(self) -> Address:
+    async def get(self, timeout_s: float) -> Address:
         """Give the address, finding or starting the embedded server where that is needed.
+
+        Args:
+            timeout_s: How long that server may take to start, or one that is there to answer.
 
         Raises:
             ServerStartFailed: The embedded server did not start.
+            ServerUnavailable: One is there and does not answer.
+            TimeoutError: Other tasks were looking for it all this time.
         """
         found = self._found
-        if found is None or not found.is_current:
-            async with self._lock:
-                found = self._found
-                if found is None or not found.is_current:
-                    found = self._found = await in_daemon_thread(self._find)
+        if found is not None and found.is_current:
+            return found
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        lock = self._lock()
+        async with asyncio.timeout_at(deadline):
+            await lock.acquire()
+        try:
+            found = self._found
+            if found is None or not found.is_current:
+                left_s = deadline - asyncio.get_running_loop().time()
+                found = self._found = await in_daemon_thread(lambda: self._find(left_s))
+        finally:
+            lock.release()
         return found
 
-    def _find(self) -> Address:
+    def _lock(self) -> asyncio.Lock:
+        """Give this loop's lock: one that tasks have waited for belongs to their loop for good."""
+        loop = asyncio.get_running_loop()
+        if self._turn is None or self._turn[0] is not loop:
+            self._turn = loop, asyncio.Lock()
+        return self._turn[1]
+
+    def _find(self, timeout_s: float) -> Address:
         if self._host is not None:
             return Address(self._host, self._token or credentials.token_for(self._host))
-        server = local.ensure_server(timeout_s=START_TIMEOUT_S)
+        server = local.ensure_server(timeout_s=timeout_s)
         return Address(server.url.rstrip("/"), server.token, server)
+
+
+def _given(token: str | None) -> str | None:
+    return None if token is None else credentials.normal_token(token, "token")

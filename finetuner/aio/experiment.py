@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from finetuner.aio.arguments import checked
 from finetuner.aio.listing import AsyncRunIterator
 from finetuner.aio.run import AsyncRun
 from finetuner.api.types import ExperimentInfo
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from finetuner.aio.client import AsyncClient
 
 
+@checked
 class AsyncExperiment:
     """One experiment, as `client.get_experiment(name)` gives it."""
 

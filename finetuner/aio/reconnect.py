@@ -131,7 +131,7 @@ class Reconnecting:
     async def _connect(self, request: Request) -> aiohttp.ClientResponse | Refused:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
         self._transport.check_open()
-        await self._transport.endpoint.get()
+        await self._transport.endpoint.get(self._transport.timeout_s)
         async with asyncio.timeout(self.idle_timeout_s):
             response = await self._transport.open(request, stream=True, timeout=timeout)
             if response.status == 200 and response.content_type == "text/event-stream":

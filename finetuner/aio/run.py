@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from finetuner.aio import display, transfer
+from finetuner.aio.arguments import checked
 from finetuner.aio.logstream import AsyncLogStream
 from finetuner.aio.transport import Request
 from finetuner.aio.watch import AsyncCompleted
 from finetuner.api import convert
 from finetuner.api.history import points
 from finetuner.api.types import ArtifactInfo, History, Json, Metrics, RunInfo, RunStatus, Task
+from finetuner.api.visible import visible
 from finetuner.errors import ArtifactExists, Failure, InvalidInput, LogTooLarge, RunFailed
 from finetuner.model import DATA_NOT_MODEL
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 DEFAULT_MAX_LOG_BYTES: Final = 64 * 2**20
 
 
+@checked
 class AsyncRun:
     """One run: attributes that cost no request, and calls that ask the server.
 
@@ -86,7 +89,7 @@ class AsyncRun:
         info = self.info
         where = "" if info.experiment_name == "default" else f"{info.experiment_name}/"
         details = f": {info.details}" if info.details else ""
-        return f"<{type(self).__name__} {where}{info.name} {info.status}{details} (id {info.id})>"
+        return visible(f"<{type(self).__name__} {where}{info.name} {info.status}{details} (id {info.id})>")
 
     def _request(self, route: str, **query: object) -> Request:
         return Request(route=f"run_{route}", parts={"id": self.id}, query=query)

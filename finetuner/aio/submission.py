@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import sys
 import tempfile
@@ -151,6 +152,9 @@ def _config(wish: Submission, names: Mapping[str, str], callbacks: Sequence[Call
     config = {**given, "data": {**given["data"], **named}}
     if wish.task is Task.TRAINING:
         config["callbacks"] = [callback.to_wire() for callback in callbacks]
+    for path, value in config.items():
+        if (place := _nan_in(value, path)) is not None:
+            raise InvalidInput(f"$.config.{place}: must be a number, not nan")
     try:
         plain = orjson.loads(orjson.dumps(config))
     except TypeError as error:
@@ -164,6 +168,18 @@ def _config(wish: Submission, names: Mapping[str, str], callbacks: Sequence[Call
         check_config(checked)
         _refuse(own_errors(checked, is_embedded=is_embedded))
     return dict(convert.write_sparse(checked))
+
+
+def _nan_in(value: Any, path: str) -> str | None:
+    """Give where a NaN stands, which JSON has no word for."""
+    items: Iterable[tuple[str, Any]] = ()
+    if isinstance(value, Mapping):
+        items = ((f"{path}.{key}", item) for key, item in value.items())
+    elif isinstance(value, list | tuple):
+        items = ((f"{path}[{index}]", item) for index, item in enumerate(value))
+    elif isinstance(value, float) and math.isnan(value):
+        return path
+    return next((place for key, item in items if (place := _nan_in(item, key)) is not None), None)
 
 
 async def _check_free(transport: Transport, experiment: str, run_name: str) -> None:

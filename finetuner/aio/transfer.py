@@ -19,8 +19,9 @@ from finetuner.aio.progress import Bar
 from finetuner.aio.retrying import Tried, until_settled
 from finetuner.aio.transport import CONNECT_TIMEOUT_S, LOST, Request, Transport, read_answer
 from finetuner.api.retry import Done, NoAnswer, decide
+from finetuner.api.storing import explained
 from finetuner.api.types import ArtifactInfo
-from finetuner.errors import ArtifactCorrupt, BadResponse, FinetunerError, StorageFull
+from finetuner.errors import ArtifactCorrupt, BadResponse, FinetunerError
 
 CHUNK_BYTES: Final = 4 * 2**20
 """Bytes of one append."""
@@ -102,20 +103,15 @@ async def download(transport: Transport, artifact: ArtifactInfo, target: Path, *
 
     Raises:
         ArtifactCorrupt: What arrived does not have the artifact's sha256; it was removed.
+        InvalidInput: It cannot be written there.
         StorageFull: There is no room for it here; nothing is left of it.
     """
     part = target.with_name(f".{target.name}.{artifact.sha256[:16]}.part")
-    try:
+    with explained(target, "choose another directory, or for get_model another FINETUNER_CACHE_DIR"):
         target.parent.mkdir(parents=True, exist_ok=True)
         async with _alone(part):
             if not await asyncio.to_thread(_is_there, target, artifact):
                 await _fetch(transport, artifact, part, target, show=show)
-    except OSError as error:
-        if isinstance(error, FinetunerError) or error.errno not in _FULL:
-            raise
-        raise StorageFull(
-            f"there is no room for {target} ({artifact.size_bytes} bytes); nothing is left of it"
-        ) from error
 
 
 @contextlib.asynccontextmanager

@@ -14,7 +14,7 @@ from finetuner.aio.endpoint import Endpoint
 from finetuner.aio.retrying import Tried, until_settled
 from finetuner.api.retry import Done, NoAnswer, Retry, decide
 from finetuner.api.routes import BY_NAME, Route
-from finetuner.errors import FinetunerError, ServerUnavailable
+from finetuner.errors import FinetunerError, InvalidInput, ServerUnavailable
 
 CONNECT_TIMEOUT_S: Final = 10.0
 ATTEMPT_TIMEOUT_S: Final = 30.0
@@ -76,6 +76,8 @@ class Transport:
         self._given = session
         self._connections = connections
         self._pools: dict[bool, aiohttp.ClientSession] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The loop that the pools belong to."""
         self._paused_until = 0.0
         self._is_closed = False
 
@@ -95,16 +97,31 @@ class Transport:
         if self._is_closed:
             raise RuntimeError("this client is closed; make another one")
 
-    def _pool(self, *, stream: bool) -> aiohttp.ClientSession:
+    async def _pool(self, *, stream: bool) -> aiohttp.ClientSession:
         self.check_open()
         if self._given is not None:
             return self._given
+        await self._move(asyncio.get_running_loop())
         pool = self._pools.get(stream)
         if pool is None:
             connector = aiohttp.TCPConnector(limit=0 if stream else self._connections)
             pool = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
             self._pools[stream] = pool
         return pool
+
+    async def _move(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin anew in the loop of a later `asyncio.run`: connections end with the loop that they were made in.
+
+        Raises:
+            InvalidInput: The loop that was there before still runs.
+        """
+        if self._loop is loop:
+            return
+        if self._loop is not None and self._loop.is_running():
+            raise InvalidInput("this client is used in another event loop that still runs; make one for each loop")
+        pools, self._pools, self._loop = self._pools, {}, loop
+        for pool in pools.values():
+            await pool.close()
 
     async def open(self, request: Request, *, stream: bool, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
         """Send a request once and give the response when its headers are in; the caller closes it.
@@ -121,13 +138,14 @@ class Transport:
 
     async def _send(self, request: Request, *, stream: bool, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
         self.check_open()
-        address = await self.endpoint.get()
+        address = await self.endpoint.get(self.timeout_s if timeout.total is None else timeout.total)
         headers = {"Accept-Encoding": "identity", **request.headers}
         if request.body is not None:
             headers.setdefault("Content-Type", "application/json")
         if address.token:
             headers["Authorization"] = f"Bearer {address.token}"
-        response = await self._pool(stream=stream).request(
+        pool = await self._pool(stream=stream)
+        response = await pool.request(
             request.spec.method,
             f"{address.url}{request.url}",
             data=request.body,

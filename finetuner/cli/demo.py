@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from finetuner.cli.files import Folder
 from finetuner.cli.settings import Settings
 
 
 @click.command()
 @click.option(
     "--directory",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=Folder(),
     default=Path("finetuner-demo"),
     show_default=True,
     help="Where the data, the tuned model and two scripts go.",

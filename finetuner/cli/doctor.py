@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from finetuner.api.visible import visible
 from finetuner.cli.exits import ExitCode
 from finetuner.cli.settings import Settings
-from finetuner.cli.text import count, say_json, visible
+from finetuner.cli.text import count, say_json
 
 if TYPE_CHECKING:
     from finetuner.cli.finding import Finding

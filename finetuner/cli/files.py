@@ -1,4 +1,4 @@
-"""Files that the command line writes: whole or not at all."""
+"""Files that the command line writes, whole or not at all, and the folders that it is given for them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,34 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+import click
+
+
+class Folder(click.Path):
+    """A folder to write to; an empty text, as of a variable that is not set, is none."""
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Give its path."""
+        if value == "":
+            self.fail("must not be empty.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file, replacing what stands there in one step; its folder is made where it is missing.
 
     Raises:
-        OSError: The disk is full or the folder cannot be written; nothing half-written is left.
+        InvalidInput: It cannot be written there.
+        StorageFull: The disk is full; nothing half-written is left.
     """
-    with replacing(path) as file:
+    from finetuner.api.storing import explained  # noqa: PLC0415 - help and completion load none of it
+
+    with explained(path, "choose another directory"), replacing(path) as file:
         file.write(text.encode())
 
 

@@ -11,8 +11,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from finetuner.api import types
+from finetuner.api.visible import visible
 from finetuner.cli.console import PlainConsole
-from finetuner.cli.text import duration, say, visible
+from finetuner.cli.text import duration, say
 
 if TYPE_CHECKING:
     from finetuner.aio.client import AsyncClient

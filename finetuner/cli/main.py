@@ -94,6 +94,11 @@ def cli(context: click.Context, host: str | None, token_file: Path | None, call_
 
 def main() -> None:
     """Run the program and end the process with its exit code."""
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - it is there until the process ends
+    if sys.stdout is None:  # before a file takes its number, and what is printed goes there
+        note("Error: standard output is closed; nothing can be printed.")
+        sys.exit(ExitCode.ERROR)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

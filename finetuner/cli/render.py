@@ -14,9 +14,10 @@ from rich.text import Text
 
 from finetuner.api import convert
 from finetuner.api.types import Json, Metrics, Progress, RunInfo, RunStatus
+from finetuner.api.visible import visible
 from finetuner.cli.console import PlainConsole
 from finetuner.cli.names import shown_name
-from finetuner.cli.text import ago, count, duration, visible
+from finetuner.cli.text import ago, count, duration
 
 STYLES: Final[Mapping[RunStatus, str]] = {
     RunStatus.CREATED: "yellow",

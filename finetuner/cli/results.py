@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from finetuner.api.types import Metrics
+from finetuner.api.visible import visible
 from finetuner.cli.console import PlainConsole
 from finetuner.cli.render import metrics_table
-from finetuner.cli.text import note, visible
+from finetuner.cli.text import note
 
 STAGES = ("before", "after")
 

@@ -26,14 +26,18 @@ class Settings:
         """Read the token file; None where none was given.
 
         Raises:
-            InvalidInput: It is empty.
+            InvalidInput: It is empty, or holds no token.
         """
         if self.token_file is None:
             return None
-        from finetuner.errors import InvalidInput  # noqa: PLC0415 - help and completion load none of it
+        from finetuner.aio.credentials import normal_token  # noqa: PLC0415 - help and completion load none of it
+        from finetuner.errors import InvalidInput  # noqa: PLC0415
 
-        token = self.token_file.read_text(encoding="utf-8").strip()
-        if not token:
+        token = normal_token(
+            self.token_file.read_text(encoding="utf-8", errors="replace"),
+            f"what the token file {self.token_file} holds",
+        )
+        if token is None:
             raise InvalidInput(f"the token file {self.token_file} is empty")
         return token
 

@@ -4,22 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import re
 import sys
-from typing import Any, Final, TextIO
+from typing import Any, TextIO
 
-_UNSAFE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""Control characters but tab, and the marks that reorder text or break lines: all that could fake another line."""
-
-
-def visible(text: str) -> str:
-    r"""Write the control characters of one line out, such as `\x1b`; a tab stays."""
-    return _UNSAFE.sub(lambda found: _escape(found[0]), text)
-
-
-def _escape(character: str) -> str:
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+from finetuner.api.visible import visible
 
 
 def line_for(stream: TextIO, text: str) -> str:

@@ -67,12 +67,16 @@ class Host:
             self.loop.close()
 
     def _report(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        # aiohttp complains so of a session that was collected unclosed. A sync client may be dropped like any object.
+        # aiohttp complains so of what was collected unclosed. A sync client may be dropped like any object; one that is
+        # in a cycle has its session and its connector finalized in any order.
         session = context.get("client_session")
-        if session is None:
-            loop.default_exception_handler(context)
-        else:
+        if session is not None:
             self.soon(Call(self, session.close).start)
+        elif "connector" in context or "client_connection" in context:
+            # It has closed itself, maybe on another thread: a loop that sleeps is woken to carry that out.
+            self.soon(loop.time)
+        else:
+            loop.default_exception_handler(context)
 
     def soon(self, function: Callable[..., object], *args: object, context: contextvars.Context | None = None) -> bool:
         """Run a function on the loop; say whether there is one to run it. Never waits."""

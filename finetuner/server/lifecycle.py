@@ -30,6 +30,7 @@ from finetuner.server.settings import Settings
 T = TypeVar("T")
 _LOCK_WAIT_S: Final = 2.0
 _STREAMS_END_S: Final = 5.0
+_LOOK_S: Final = 1.0
 _ROOM_BYTES: Final = 2**20
 _log = structlog.get_logger("finetuner.server")
 
@@ -132,6 +133,9 @@ def held(settings: Settings) -> Iterator[None]:
                     ) from None
                 time.sleep(0.02)
         settings.file_path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a full disk: who looks is told the file instead of the number
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
@@ -227,7 +231,11 @@ async def serve(settings: Settings, taken: socket.socket) -> None:
         if not settings.embedded:
             sys.stderr.write(f"Finetuner listens on {url}. Ctrl-C stops it; its runs go on.\n")
             sys.stderr.flush()
-        await _until_end(settings, app, presence)
+        announcing = loop.create_task(_stay_announced(settings, url))
+        try:
+            await _until_end(settings, app, presence)
+        finally:
+            announcing.cancel()
         # Nobody finds it from here on; whoever looks starts another once the lock is free.
         settings.file_path.unlink(missing_ok=True)
         presence.stopping.set()
@@ -239,6 +247,26 @@ async def serve(settings: Settings, taken: socket.socket) -> None:
             "a fault ended what starts and follows runs, and the server with it: its log says more"
         )
     _log.info("server stopped")
+
+
+async def _stay_announced(settings: Settings, url: str) -> None:
+    """Write `server.json` again where it was removed or changed: nobody would find the server, or could stop it."""
+    written = _stamp(settings.file_path)
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        if _stamp(settings.file_path) != written:
+            with contextlib.suppress(OSError):  # no room, or no folder: tried again
+                announce(settings, url)
+                _log.warning("server.json was removed or changed: written again")
+                written = _stamp(settings.file_path)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 async def _until_end(settings: Settings, app: web.Application, presence: Presence) -> None:

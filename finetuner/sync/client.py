@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -694,5 +693,5 @@ def _abandon(client: AsyncClient) -> object:
     """Forget a client's connections without closing them: in a forked child they are the parent's."""
     transport = client._transport
     pools, transport._pools = transport._pools, {}
-    transport.endpoint._lock = asyncio.Lock()
+    transport._loop = None
     return pools

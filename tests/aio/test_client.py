@@ -20,6 +20,7 @@ from finetuner.aio.run import AsyncRun
 from finetuner.api.types import RunStatus
 from finetuner.callback import CustomCallback, EvaluationCallback, WandBLogger
 from tests.aio.conftest import Home, Submit, submit_to
+from tests.portal.scripts import run as run_script
 from tests.proxy_support import Fault, FaultProxy
 
 pytestmark = pytest.mark.anyio
@@ -221,7 +222,7 @@ BAD: list[tuple[dict[str, object], str]] = [
     ({"idempotency_key": "a\nb"}, "printable ASCII"),
     ({"idempotency_key": ""}, "printable ASCII"),
     ({"idempotency_key": " "}, "printable ASCII"),
-    ({"idempotency_key": 5}, "printable ASCII"),
+    ({"idempotency_key": 5}, "idempotency_key must be a text"),
     ({"tags": ["ok", ""]}, r"tags\[1\]"),
     ({"description": "x" * 10_001}, "description"),
     ({"secrets": {"A B": "x"}}, "environment variable"),
@@ -416,3 +417,46 @@ async def test_the_callers_key_for_wandb_reaches_a_job_of_its_own_server_that_as
     told = [[line.rpartition(" is ")[2] for line in await run.logs()] for run in runs]
     assert told == [["set", "set"], ["not set", "set"], ["not set", "not set"]]
     assert not [path for path in home.root.rglob("*") if path.is_file() and b"hush-hush" in path.read_bytes()]
+
+
+async def test_a_place_that_cannot_be_written_is_told(
+    client: AsyncClient, submit: Submit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await submit(artifact_bytes=10)
+    await run.wait(60)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(errors.InvalidInput, match=r"file/.*zip cannot be written .*another directory") as caught:
+        await run.save_artifact(tmp_path / "file")
+    assert isinstance(caught.value.__cause__, OSError)
+    monkeypatch.setenv("FINETUNER_CACHE_DIR", "/dev/null")
+    with pytest.raises(errors.InvalidInput, match=r"/dev/null/.* cannot be written .*FINETUNER_CACHE_DIR"):
+        await client.get_model(run)
+
+
+IN_LOOPS = """
+from finetuner.aio.client import AsyncClient
+
+made = AsyncClient()
+
+async def use():
+    lists = await asyncio.gather(*[made.list_runs() for _ in range(4)])
+    async with made.watch() as changes:
+        async for _ in changes:
+            break
+    return len(lists)
+
+say([asyncio.run(use()) for _ in range(3)])
+asyncio.run(made.aclose())
+"""
+
+
+async def test_a_client_goes_on_in_the_loop_of_a_later_run(submit: Submit) -> None:
+    await submit()
+    assert await asyncio.to_thread(run_script, IN_LOOPS) == (0, "[4, 4, 4]\n", "")
+
+
+async def test_a_client_of_a_loop_that_still_runs_is_refused_in_another(client: AsyncClient) -> None:
+    await client.list_runs()
+    with pytest.raises(errors.InvalidInput, match="one for each loop"):
+        await asyncio.to_thread(lambda: asyncio.run(client.list_runs()))
+    await client.list_runs()

@@ -56,6 +56,12 @@ def test_tokens_are_kept_one_a_host_for_the_owner_alone(config: Path) -> None:
     assert json.loads(config.read_bytes())["http://a:1"] == {"token": "one"}
 
 
+def test_a_config_folder_that_cannot_be_written_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINETUNER_CONFIG_DIR", "/dev/null/config")
+    with pytest.raises(errors.InvalidInput, match=r"credentials\.json cannot be written .*FINETUNER_CONFIG_DIR"):
+        credentials.keep("http://a:1", "one")
+
+
 def test_the_environment_wins_for_its_own_host_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     credentials.keep("http://a:1", "kept")
     monkeypatch.setenv("FINETUNER_TOKEN", "from-env")
@@ -72,6 +78,31 @@ def test_a_damaged_file_is_told_and_left(config: Path) -> None:
     with pytest.raises(errors.InvalidInput, match="log in again"):
         credentials.token_for("http://a:1")
     assert config.read_text(encoding="utf-8") == "{"
+
+
+def test_the_space_around_a_token_is_not_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINETUNER_TOKEN", " from-env\n")
+    assert credentials.token_for("http://a:1") == "from-env"
+    assert Endpoint("http://a:1", "given\n")._find(60).token == "given"
+    monkeypatch.setenv("FINETUNER_TOKEN", "\n")
+    assert credentials.token_for("http://a:1") is None
+
+
+async def test_a_token_that_no_header_carries_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    for token in ("one\ntwo", "one two", "one\0", "\u00fcber", 3):
+        with pytest.raises(errors.InvalidInput, match=r"^token ") as caught:
+            AsyncClient("http://127.0.0.1:1", token)  # type: ignore[arg-type] # what a caller may get wrong
+        assert str(token) not in str(caught.value)
+    async with AsyncClient("http://127.0.0.1:1") as client:
+        with pytest.raises(errors.InvalidInput, match=r"^token "):
+            await client.login(token="one\ntwo")
+        monkeypatch.setenv("FINETUNER_TOKEN", "one\ntwo")
+        with pytest.raises(errors.InvalidInput, match=r"^FINETUNER_TOKEN is no token"):
+            await client.list_runs()
+        monkeypatch.delenv("FINETUNER_TOKEN")
+        credentials.keep("http://127.0.0.1:1", "one\ntwo")
+        with pytest.raises(errors.InvalidInput, match=r"credentials\.json is no token"):
+            await client.list_runs()
 
 
 async def test_a_redirect_never_carries_the_token_along() -> None:
@@ -155,5 +186,5 @@ async def test_a_server_that_ended_and_came_back_elsewhere_costs_no_call(
     assert local.stop_server()
     assert await (await submit(lines=1)).metrics() == {}
     assert local.stop_server()
-    assert local.ensure_server().url == (await client._transport.endpoint.get()).url
+    assert local.ensure_server().url == (await client._transport.endpoint.get(60)).url
     await (await submit(lines=1)).wait(30)

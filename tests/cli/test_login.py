@@ -87,6 +87,14 @@ def test_ctrl_c_at_the_question_ends_at_once(team: tuple[str, Shell], user: Shel
         assert process.wait(DEADLINE_S) == ExitCode.INTERRUPTED
 
 
+@pytest.mark.parametrize("content", [b"one\ntwo\n", b"\xff\xfe\x00"])
+def test_a_file_that_holds_no_token_is_told_apart_from_a_fault(user: Shell, content: bytes) -> None:
+    (user.cwd / "token").write_bytes(content)
+    refused = user("--host", "http://127.0.0.1:1", "--token-file", "token", "runs", "list")
+    assert refused.returncode == ExitCode.USAGE
+    assert refused.stderr.startswith("Error: what the token file token holds is no token")
+
+
 def test_this_machines_own_server_needs_no_token(user: Shell) -> None:
     (user.cwd / "token").write_text("some")
     refused = user("--token-file", "token", "login")

@@ -169,3 +169,21 @@ def test_a_server_that_did_not_start_shows_the_end_of_its_log(capsys: pytest.Cap
 def test_a_fault_of_ours_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert report(ZeroDivisionError("division by zero")) == ExitCode.ERROR
     assert "ZeroDivisionError: division by zero" in capsys.readouterr().err
+
+
+def test_without_a_standard_output_there_is_one_line_and_no_traceback(alone: Shell) -> None:
+    command = 'exec "$0" -m finetuner.cli models list >&-'
+    ended = subprocess.run(
+        ["/bin/sh", "-c", command, sys.executable], env=alone.env, stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (1, "Error: standard output is closed; nothing can be printed.\n")
+
+
+def test_a_demo_needs_a_folder_that_it_can_write_to(alone: Shell) -> None:
+    empty = alone("demo", "--directory", "")
+    assert empty.returncode == ExitCode.USAGE
+    assert "--directory': must not be empty" in empty.stderr
+    refused = alone("demo", "--directory", "/dev/null/x")
+    assert refused.returncode == ExitCode.USAGE
+    assert "cannot be written (Not a directory): choose another directory" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1

@@ -181,3 +181,49 @@ def test_the_async_client_of_a_dropped_client_can_be_collected(home: Home) -> No
         Client().list_models()
     gc.collect()
     assert sum(isinstance(one, AsyncClient) for one in gc.get_objects()) <= before
+
+
+DROP = """
+import gc, psutil
+from finetuner.errors import NotFound
+from finetuner.sync import Client
+
+class Holder: pass
+
+gc.disable()
+host = Client()
+host.login()
+address, token = host.host, host.get_token()
+host.close()
+for _ in range(3):
+    holder = Holder()
+    holder.me = holder
+    holder.client = Client(address, token)
+    holder.client.list_runs()
+    try:
+        Client(address, token).get_run("nobody")
+    except NotFound as error:
+        holder.error = error
+    error = holder
+    del holder
+del error
+port = int(address.rpartition(":")[2])
+
+def sockets():
+    found = psutil.Process().net_connections("tcp")
+    return [one for one in found if one.raddr and one.raddr.port == port and one.status == "ESTABLISHED"]
+
+before = len(sockets())
+gc.collect()
+deadline = time.monotonic() + 30
+while sockets() and time.monotonic() < deadline:
+    portal.call(double, 1)
+say(before, len(sockets()))
+"""
+
+
+def test_clients_collected_in_a_cycle_close_their_sockets_and_say_nothing(home: Home) -> None:
+    code, output, errors = run(DROP)
+    assert (code, errors) == (0, "")
+    before, after = output.split()
+    assert (int(before) >= 3, after) == (True, "0")

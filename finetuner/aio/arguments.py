@@ -1,0 +1,158 @@
+"""The arguments of public calls, checked against the types that their signatures say, before anything is done."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import numbers
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TextIO, TypeVar, Union, get_args, get_origin
+
+from finetuner.callback import Callback
+from finetuner.errors import InvalidInput
+from finetuner.model import SynthesisModels
+
+T = TypeVar("T")
+_SHOWN: Final[dict[Any, str]] = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "True or False",
+    type(None): "None",
+    Path: "a path",
+    TextIO: "an open text file",
+}
+_SAY_MORE: Final = (Callback, SynthesisModels)
+"""What is checked later, with a message that says more."""
+_HIDDEN: Final = frozenset({"token", "secrets"})
+"""Parameters whose values no message shows."""
+_MAX_SHOWN_CHARS: Final = 60
+
+
+def checked(cls: type[T]) -> type[T]:
+    """Have each public method of a class, and what makes it, refuse arguments that are not what their types say.
+
+    Raises:
+        InvalidInput: By each of them, naming the parameter.
+    """
+    for name, function in vars(cls).copy().items():
+        if inspect.isfunction(function) and (name == "__init__" or not name.startswith("_")):
+            setattr(cls, name, _checked(function))
+    return cls
+
+
+@functools.cache  # a method of two names stays one
+def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
+    signature = inspect.signature(function)
+
+    def check(arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        try:
+            given = signature.bind(*arguments, **named)
+        except TypeError:
+            return  # the call itself says what is wrong
+        for name, value in given.arguments.items():
+            kind = _hints(function).get(name, Any)
+            if wrong := next(_wrong(value, kind, is_shown=name not in _HIDDEN), None):
+                raise InvalidInput(f"{name}{wrong}")
+
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def answer(*arguments: Any, **named: Any) -> Any:
+            check(arguments, named)
+            return await function(*arguments, **named)
+
+        return answer
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **named: Any) -> Any:
+        check(arguments, named)
+        return function(*arguments, **named)
+
+    return call
+
+
+@functools.cache
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    kinds = {}
+    for name, annotation in inspect.get_annotations(function).items():
+        try:
+            kinds[name] = eval(annotation, function.__globals__)  # noqa: S307 - the source of this package
+        except NameError:  # imported for the type checker alone: one of this package's own objects
+            kinds[name] = Any
+    return kinds
+
+
+def _wrong(value: Any, kind: Any, *, is_shown: bool) -> Iterator[str]:
+    """Give what is wrong with a value, as the rest of a sentence that begins with its name."""
+    kinds = _kinds(kind)
+    if Any in kinds:
+        return
+    fits = [one for one in kinds if _fits(value, one)]
+    if not fits:
+        found = _described(value) if is_shown else f"of type {type(value).__name__}"
+        yield f" must be {' or '.join(dict.fromkeys(map(_shown, kinds)))}, not {found}"
+    elif isinstance(value, str | Path):
+        yield from _wrong_text(str(value), is_path=Path in kinds)
+    elif getattr(value, "closed", False) is True:
+        yield " is a file that is closed; open it again"
+    elif isinstance(value, Mapping):
+        yield from _wrong_items(((f"[{key!r}]", item) for key, item in value.items()), fits[0], 1, is_shown)
+        yield from (f"'s names must be texts, not {_described(key)}" for key in value if not isinstance(key, str))
+    elif isinstance(value, Sequence):
+        yield from _wrong_items(((f"[{index}]", item) for index, item in enumerate(value)), fits[0], 0, is_shown)
+
+
+def _wrong_items(items: Iterable[tuple[str, Any]], kind: Any, place: int, is_shown: bool) -> Iterator[str]:
+    inner = get_args(kind)[place:][:1]
+    if inner and inner[0] is not Any:
+        yield from (f"{where}{wrong}" for where, item in items for wrong in _wrong(item, inner[0], is_shown=is_shown))
+
+
+def _wrong_text(text: str, *, is_path: bool) -> Iterator[str]:
+    if is_path and not text:
+        yield " must not be empty"
+    elif is_path and "\0" in text:
+        yield " holds a NUL character, which no path or name has"
+    elif any("\ud800" <= char <= "\udfff" for char in text):
+        yield " holds a lone surrogate, which cannot be sent as UTF-8"
+
+
+def _kinds(kind: Any) -> tuple[Any, ...]:
+    if get_origin(kind) in {Union, types.UnionType}:
+        return tuple(part for one in get_args(kind) for part in _kinds(one))
+    return (type(None),) if kind is None else (kind,)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if kind in _SAY_MORE:
+        return True
+    if kind in {int, float}:
+        is_number = isinstance(value, numbers.Integral if kind is int else numbers.Real)
+        return is_number and not isinstance(value, bool) and not math.isnan(value)
+    if kind is TextIO:
+        return hasattr(value, "read")
+    origin = get_origin(kind) or kind
+    if origin in {list, Sequence, Iterable}:
+        wanted = Iterable if origin is Iterable else Sequence | set | frozenset
+        return isinstance(value, wanted) and not isinstance(value, str | bytes | Mapping)
+    return isinstance(value, Mapping if origin is dict else origin)
+
+
+def _shown(kind: Any) -> str:
+    origin = get_origin(kind) or kind
+    if origin in {list, Sequence, Iterable}:
+        inner = next(iter(get_args(kind)), Any)
+        items = {str: "texts", Any: "rows or texts"}.get(inner) or " or ".join(map(_shown, _kinds(inner)))
+        return f"a list of {items}"
+    if origin in {dict, Mapping}:
+        return "a dict"
+    return _SHOWN.get(kind) or str(getattr(kind, "__name__", kind)).removeprefix("Async")
+
+
+def _described(value: Any) -> str:
+    text = repr(value)
+    return f"{text if len(text) <= _MAX_SHOWN_CHARS else text[:57] + '...'} ({type(value).__name__})"
