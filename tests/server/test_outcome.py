@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import attrs
 import pytest
 
@@ -9,8 +11,8 @@ from finetuner.api.types import RunStatus
 from finetuner.errors import Failure
 from finetuner.server.executors.rundir import Exit
 from finetuner.server.outcome import Ending, ending
-from finetuner.server.store import clock
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FINISHED = Exit(
     outcome="finished",
     exit_code=0,
@@ -20,8 +22,8 @@ FINISHED = Exit(
     log_bytes=0,
     events_bytes=0,
     artifact_bytes=None,
-    started_at=clock.now(),
-    ended_at=clock.now(),
+    started_at=NOW,
+    ended_at=NOW,
 )
 
 
