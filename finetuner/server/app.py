@@ -36,6 +36,7 @@ from finetuner.server.hub import Hub
 from finetuner.server.presence import PRESENCE, Presence
 from finetuner.server.scheduler import Scheduler
 from finetuner.server.settings import Settings
+from finetuner.server.standing import STANDING, Standing
 from finetuner.server.store import idempotency, users
 from finetuner.server.store.blobs import Blobs
 from finetuner.server.store.database import Database
@@ -60,6 +61,7 @@ def make_app(settings: Settings) -> web.Application:
     app = web.Application(middlewares=[_boundary, presence.middleware], client_max_size=MAX_BODY_BYTES)
     app[keys.SETTINGS] = settings
     app[PRESENCE] = presence
+    app[STANDING] = Standing()
     app[SESSIONS] = Sessions()
     app[LINE_INDEXES] = LineIndexes()
     app.router.add_routes(routes(_handlers()))

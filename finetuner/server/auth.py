@@ -34,6 +34,7 @@ async def identify(request: web.Request, who: Who) -> None:
     if who == "admin" and not user.is_admin:
         raise NotAllowed(f"this call is for admins, and {user.name!r} is none")
     request[keys.USER] = user
+    request[keys.TOKEN_SHA256] = users.token_sha256(token)
 
 
 def bearer(request: web.Request) -> str | None:

@@ -33,7 +33,8 @@ def ending(end: Exit, details: str = "") -> Ending:
         details: The run's details until now: who asked it to stop, where somebody did.
     """
     if end.outcome == "finished":
-        return Ending(status=RunStatus.FINISHED, details="")
+        # What the disk refused of its record is no failure of the run, and not to be passed over either.
+        return Ending(status=RunStatus.FINISHED, details="" if end.failure is None else _line(end.failure.message))
     if end.outcome == "cancelled":
         said = details.removeprefix(STOPPING) if details.startswith(STOPPING) else "cancelled"
         failure = end.failure or _failure(end, "Cancelled", said)
@@ -63,6 +64,9 @@ def _failure(end: Exit, type_: str, message: str) -> Failure:
 
 
 def _failed(text: str, failure: Failure) -> Ending:
+    return Ending(status=RunStatus.FAILED, details=_line(text), failure=failure)
+
+
+def _line(text: str) -> str:
     line = " ".join(text.split())
-    shown = line if len(line) <= _LONGEST else line[: _LONGEST - 3] + "..."
-    return Ending(status=RunStatus.FAILED, details=shown, failure=failure)
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 3] + "..."

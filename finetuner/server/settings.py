@@ -16,6 +16,8 @@ from finetuner.api.embedded import FILE_NAME, LOCK_NAME, LOG_NAME, STATE_VERSION
 from finetuner.errors import InvalidInput
 
 JOB_ARGV_VARIABLE: Final = "FINETUNER_JOB_ARGV"
+BLOBS_NAME: Final = "blobs"
+RUNS_NAME: Final = "runs"
 
 
 def _absolute(path: Path | str) -> Path:
@@ -73,12 +75,12 @@ class Settings:
     @property
     def blobs_dir(self) -> Path:
         """Data sets and artifacts, by sha256."""
-        return self.root / "blobs"
+        return self.root / BLOBS_NAME
 
     @property
     def runs_dir(self) -> Path:
         """One directory a run."""
-        return self.root / "runs"
+        return self.root / RUNS_NAME
 
     @property
     def lock_path(self) -> Path:

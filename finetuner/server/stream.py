@@ -1,4 +1,4 @@
-"""A stream of server-sent events to one client: pings, its end when the server stops, and a client that went away."""
+"""A stream of server-sent events to one client: pings, and its end with the server, the client, or its rights."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from aiohttp import web
 from finetuner.api.sse import PING
 from finetuner.server import keys
 from finetuner.server.presence import PRESENCE
+from finetuner.server.standing import STANDING
 
 _LOOK_S: Final = 1.0
 """How often a silent stream looks whether its client is still there."""
@@ -22,7 +23,7 @@ _HEADERS: Final = {
 
 
 class StreamCut(Exception):
-    """The client is gone, or the server stops; the connection is closed without the mark of a whole answer."""
+    """The client is gone or no longer allowed, or the server stops; no mark of a whole answer is sent."""
 
 
 class EventStream:
@@ -47,9 +48,9 @@ class EventStream:
         """Send encoded events; waits while the client does not take them.
 
         Raises:
-            StreamCut: The client is gone, or the server stops.
+            StreamCut: The client is gone or no longer allowed, or the server stops.
         """
-        if self._presence.stopping.is_set():
+        if not await self._may_go_on():
             self._cut()
         try:
             await self.response.write(data)
@@ -64,14 +65,20 @@ class EventStream:
             news: Waits for what the stream is about, at most so many seconds.
 
         Raises:
-            StreamCut: The client is gone, or the server stops.
+            StreamCut: The client is gone or no longer allowed, or the server stops.
         """
         await news(max(0.0, min(_LOOK_S, self._sent_s + self._ping_s - self._loop.time())))
         transport = self._request.transport
-        if transport is None or transport.is_closing() or self._presence.stopping.is_set():
+        if transport is None or transport.is_closing() or not await self._may_go_on():
             self._cut()
         if self._loop.time() >= self._sent_s + self._ping_s:
             await self.send(PING)
+
+    async def _may_go_on(self) -> bool:
+        if self._presence.stopping.is_set():
+            return False
+        app = self._request.app
+        return await app[STANDING].is_good(app[keys.DATABASE], self._request[keys.TOKEN_SHA256])
 
     def _cut(self) -> None:
         if (transport := self._request.transport) is not None:

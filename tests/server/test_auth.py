@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import aiohttp
 import pytest
 
 from finetuner.api.routes import ROUTES, Route
 from finetuner.server.app import routes
 from finetuner.server.store import users
+from finetuner.server.store.database import Database
 from tests.server.serving import Client, Service, run_body
+from tests.server.streams import opened
 
 pytestmark = pytest.mark.anyio
 OF_A_RUN = [route for route in ROUTES if "{run}" in route.path or route.path.startswith("/api/v1/runs/{id}")]
@@ -78,6 +81,25 @@ async def test_a_disabled_user_is_refused_from_the_next_request_on(quiet: Servic
     async with quiet.database.write() as tx:
         await users.set_disabled(tx, "mallory", disabled=True)
     assert (await stranger.call("me")).status == 401
+
+
+@pytest.mark.parametrize("what", ["events", "logstream"])
+async def test_the_open_streams_of_a_disabled_user_are_cut(quiet: Service, what: str) -> None:
+    stranger = await quiet.other("mallory")
+    await stranger.dataset()
+    made = await stranger.run(name="hers")
+    path = {"events": "/api/v1/events", "logstream": f"/api/v1/runs/{made['id']}/logstream"}[what]
+    async with opened(stranger, path) as stream:
+        if what == "events":
+            await stream.event("live")
+        # By another process, as the command line does: nothing in the server is told of it.
+        elsewhere = await Database.open(quiet.settings.db_path)
+        async with elsewhere.write() as tx:
+            await users.set_disabled(tx, "mallory", disabled=True)
+        await elsewhere.close()
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await stream.rest()
+    assert (await stranger.ask("GET", path)).status == 401
 
 
 async def test_the_database_has_no_token(quiet: Service) -> None:

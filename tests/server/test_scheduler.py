@@ -445,11 +445,34 @@ async def test_a_team_server_tells_no_paths(
     shutil.rmtree(run_dir(settings, lost))
 
 
-async def test_a_directory_without_a_row_is_taken_away(settings: Settings) -> None:
-    (settings.runs_dir / ("ab" * 12)).mkdir(parents=True)
-    (settings.runs_dir / ".half.part").mkdir()
+async def test_a_directory_without_a_row_is_left_alone_and_so_is_its_job(settings: Settings, tmp_path: Path) -> None:
+    # A row outlives its directory, so this one is another database's: here, of before an older copy was put back.
+    copy = tmp_path / "copy.db"
     async with serving(settings):
-        await until(lambda: asyncio.to_thread(lambda: list(settings.runs_dir.iterdir()) == []))
+        pass
+    shutil.copyfile(settings.db_path, copy)
+    async with serving(settings) as service:
+        await service.client.dataset()
+        foreign = await service.client.run()
+        await reached(service, foreign, "STARTED")
+        log = run_dir(settings, foreign) / "log"
+        await until(lambda: asyncio.to_thread(lambda: log.exists() and log.read_bytes() == b"waiting\n"))
+    for path in settings.root.glob("finetuner.db*"):
+        path.unlink()
+    shutil.copyfile(copy, settings.db_path)
+    leftover = settings.runs_dir / ".half.part"
+    leftover.mkdir()
+    async with serving(settings) as service:
+        await service.client.dataset()
+        own = await service.client.run()
+        await reached(service, own, "STARTED")
+        (run_dir(settings, own) / "go").touch()
+        await ended(service, own)
+        assert (await service.client.call("runs_delete")).json == {"deleted": 1}
+        await until(lambda: asyncio.to_thread(lambda: list(settings.runs_dir.iterdir()) == [log.parent]))
+    assert rundir.observe(log.parent).state == "running"
+    assert not (log.parent / "stop").exists()
+    assert not leftover.exists()
 
 
 @pytest.mark.parametrize("damage", ["no JSON", "another JSON", "nothing left"])

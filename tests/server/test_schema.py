@@ -81,6 +81,28 @@ def test_the_database_of_another_program_is_refused(path: Path) -> None:
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("is_empty", [False, True])
+@pytest.mark.parametrize("left", ["runs/0123456789abcdef01234567/log", "blobs/ab/abcd", "blobs/uploads/1-ab.part"])
+def test_no_database_is_made_beside_what_another_one_knew_of(path: Path, left: str, is_empty: bool) -> None:
+    file = path.parent / left
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"a line\n")
+    if is_empty:
+        path.touch()
+    what = "is empty" if is_empty else "is missing"
+    with pytest.raises(StateCorrupt, match=rf"finetuner\.db {what}, but .*put the database back.*FINETUNER_STATE_DIR"):
+        schema.prepare(path)
+    assert file.read_bytes() == b"a line\n"
+    assert path.exists() == is_empty
+
+
+def test_folders_that_hold_nothing_yet_stop_no_first_start(path: Path) -> None:
+    for name in ("runs/.half.part", "blobs/uploads"):
+        (path.parent / name).mkdir(parents=True)
+    schema.prepare(path)
+    assert path.exists()
+
+
 def test_a_database_of_a_newer_version_is_refused(path: Path) -> None:
     schema.prepare(path)
     with closing(sqlite3.connect(path)) as raw, raw:

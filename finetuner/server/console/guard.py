@@ -101,6 +101,7 @@ async def identify(request: web.Request) -> None:
         raise NotLoggedIn("the token of this session was replaced, or its user disabled: log in again")
     request[SESSION] = session
     request[keys.USER] = user
+    request[keys.TOKEN_SHA256] = session.token_sha256
 
 
 async def form(request: web.Request) -> dict[str, str]:

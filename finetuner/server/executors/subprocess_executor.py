@@ -31,6 +31,7 @@ _PASSED_ON: Final = re.compile(
 """What of the server's own environment a job gets; what a caller passes on comes on top."""
 _SECRET: Final = re.compile(r"\w*(TOKEN|KEY|SECRET|PASSWORD)")
 """What of that is nobody's but the server's: a job gets such things from its own `secrets` or its caller."""
+_LEFTOVERS: Final = frozenset({".gone", ".part"})
 _WORKER: Final = ("{python}", "-P", "-m", "finetuner.job.worker", "{run_dir}")
 
 
@@ -168,9 +169,9 @@ class SubprocessExecutor:
     def run_ids(self) -> Iterator[str]:
         """Give the runs that have a directory, and take away what killed servers left half made or half removed."""
         for path in list(self._settings.runs_dir.iterdir()):
-            if path.name.startswith("."):
+            if path.name.startswith(".") and path.suffix in _LEFTOVERS:
                 shutil.rmtree(path, ignore_errors=True)
-            else:
+            elif not path.name.startswith("."):
                 yield path.name
 
     def _folder(self, run: QueuedRun) -> Path | None:

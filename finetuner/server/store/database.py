@@ -160,7 +160,8 @@ class Database:
             busy_timeout_s: How long to wait for another process that writes, such as `finetuner server user add`.
 
         Raises:
-            StateCorrupt: The file is no database, is damaged, or was written by a newer version; it is left as it is.
+            StateCorrupt: The file is no database, is damaged, was written by a newer version, or is gone while what it
+                knew of is still there; all is left as it is.
             StorageFull: The disk is full.
         """
         await asyncio.to_thread(schema.prepare, path)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from finetuner.errors import StateCorrupt, StorageFull
+from finetuner.server.settings import BLOBS_NAME, RUNS_NAME
 
 HEAD: Final = "0001"
 """The newest revision in `migrations/versions`."""
@@ -21,14 +22,38 @@ def prepare(path: Path) -> None:
     """Make the database where there is none, and bring an older one up to date.
 
     Raises:
-        StateCorrupt: The file is no database, is damaged, or was written by a newer version; it is left as it is.
+        StateCorrupt: The file is no database, is damaged, was written by a newer version, or is gone while what it
+            knew of is still there; all is left as it is.
         StorageFull: The disk is full.
     """
     with _clear_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         found = _revision(path) if path.exists() and path.stat().st_size else None
+        if found is None:
+            _refuse_orphans(path)
         if found != HEAD:
             _upgrade(path, found)
+
+
+def _refuse_orphans(path: Path) -> None:
+    """Refuse to make a database beside the runs and blobs of another: to a new one they would be nobody's."""
+    what = "is empty" if path.exists() else "is missing"
+    runs, has_blobs = _run_directories(path.parent / RUNS_NAME), _has_files(path.parent / BLOBS_NAME)
+    if runs or has_blobs:
+        left = [f"{runs} run directories"] * bool(runs) + ["data sets or artifacts"] * has_blobs
+        raise StateCorrupt(
+            f"{path} {what}, but {path.parent} holds {' and '.join(left)} that it knew of; all was left as it is: put "
+            f"the database back, or, to start anew, move the whole folder {path.parent} away or set "
+            "FINETUNER_STATE_DIR to another"
+        )
+
+
+def _run_directories(folder: Path) -> int:
+    return sum(not one.name.startswith(".") for one in folder.iterdir()) if folder.is_dir() else 0
+
+
+def _has_files(folder: Path) -> bool:
+    return any(not one.is_dir() for one in folder.rglob("*"))
 
 
 def _revision(path: Path) -> str | None:
@@ -91,8 +116,8 @@ def _translated(error: BaseException, path: Path) -> Exception | None:
         return StateCorrupt(f"{path} cannot be opened ({origin}): check the rights of its folder")
     if isinstance(origin, sqlite3.DatabaseError):
         return StateCorrupt(
-            f"{path} is damaged or no database of Finetuner ({origin}); it was left as it is: move it away to start "
-            "anew, or set FINETUNER_STATE_DIR to another folder"
+            f"{path} is damaged or no database of Finetuner ({origin}); it was left as it is: put a sound copy in its "
+            f"place, or, to start anew, move the whole folder {path.parent} away or set FINETUNER_STATE_DIR to another"
         )
     return None
 
