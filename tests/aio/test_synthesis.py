@@ -15,7 +15,6 @@ import finetuner
 from finetuner import CSVOptions, errors
 from finetuner.aio.client import AsyncClient
 from finetuner.aio.run import AsyncRun
-from finetuner.api import catalog
 from finetuner.model import SynthesisModels, synthesis_model_en, synthesis_model_multi
 from tests.aio.conftest import Home, Submit
 
@@ -23,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 CORPUS = ["a dog barks", "it rains", "bread is baked"]
 ROWS = [['{"lines": 1}', "a dog barks", "it rains", "0.5"], ['{"lines": 1}', "a dog barks", "bread is baked", "0.25"]]
-LOSS = "MarginMSELoss" if "MarginMSELoss" in catalog.offered("loss") else catalog.RANKING_LOSS
+LOSS = "MarginMSELoss"
 MODELS = SynthesisModels("all-minilm-l6-v2", None)
 
 

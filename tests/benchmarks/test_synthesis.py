@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.synthesis import measure, own_server, show
-from finetuner.api import catalog
 
 
-@pytest.mark.skipif("MarginMSELoss" not in catalog.offered("loss"), reason="no loss is offered that takes margins")
 @pytest.mark.train
 @pytest.mark.counted
 @pytest.mark.timeout(7200)

@@ -252,7 +252,7 @@ async def test_a_page_lists_the_runs_and_leads_to_their_logs_and_configuration(t
         link = re.search(rf'href="(/console/runs/{run.id})"', listed)
         assert link is not None
         assert "trained " in await page(f"{link[1]}/logs")
-        assert "MultipleNegativesRankingLoss" in await page(f"{link[1]}/config")
+        assert "MarginMSELoss" in await page(f"{link[1]}/config")
 
 
 async def test_an_artifact_is_saved_and_loaded_by_its_id(told: Told) -> None:
