@@ -51,7 +51,7 @@ def path_name(request: web.Request, part: str) -> str:
         InvalidName: Nothing can have that name.
     """
     try:
-        return check_name(request.match_info[part], part)
+        return check_name(request.match_info[part], "data set" if part == "name" else part)
     except InvalidName as error:
         raise InvalidName(str(error), errors=[FieldError(path=f"$.{part}", message=str(error))]) from error
 

@@ -102,9 +102,10 @@ def explained(root: Path, act: Callable[[], T]) -> T:
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             raise StorageFull(f"the disk that holds {root} is full: free some space, and start again") from error
+        where = f", {error.filename}" if error.filename not in {None, str(root)} else ""
         raise StateCorrupt(
-            f"the state folder {root} cannot be used ({error.strerror or error}): make it a folder that the server may "
-            "write to, or choose another"
+            f"the state folder {root} cannot be used ({error.strerror or error}{where}): make it a folder that the "
+            "server may write to, or choose another"
         ) from error
 
 
@@ -128,11 +129,11 @@ def held(settings: Settings) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise FolderTakenError(
-                        f"another server runs on {settings.state_dir}: stop it (`finetuner server stop`), or choose "
-                        "another folder with --state-dir"
+                        f"another server runs on {settings.state_dir}: stop it (`finetuner server stop`; one for a "
+                        "team where it was started, with Ctrl-C), or choose another folder with --state-dir"
                     ) from None
                 time.sleep(0.02)
-        settings.file_path.unlink(missing_ok=True)
+        explained(settings.root, lambda: settings.file_path.unlink(missing_ok=True))
         with contextlib.suppress(OSError):  # a full disk: who looks is told the file instead of the number
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
@@ -145,10 +146,13 @@ def check_room(settings: Settings) -> None:
     """Make sure that what a start writes finds room, before any of it is written.
 
     Raises:
+        StateCorrupt: Something else stands where a folder of its own belongs.
         StorageFull: The disk is full.
     """
 
     def act() -> None:
+        for folder in (settings.runs_dir, settings.blobs_dir / "uploads"):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=settings.root) as file:
             file.write(bytes(_ROOM_BYTES))
             file.flush()

@@ -229,6 +229,24 @@ async def test_a_second_server_on_a_folder_ends_at_once(servers: Servers) -> Non
     assert ServerFile.loads(servers.settings.file_path.read_bytes()) == said
 
 
+@pytest.mark.parametrize("name", ["runs", "blobs", "server.json"])
+async def test_what_stands_where_the_servers_own_belongs_is_told(servers: Servers, name: str) -> None:
+    path = servers.settings.root / name
+    if name == "server.json":
+        path.mkdir(parents=True)
+    else:
+        path.parent.mkdir(parents=True)
+        path.write_text("mine")
+    process = servers.start()
+    assert await ended(process) == 1
+    assert process.stderr is not None
+    said = process.stderr.read()
+    assert said.startswith(f"Error: the state folder {servers.settings.root} cannot be used")
+    assert str(path) in said
+    assert "Traceback" not in said
+    assert not servers.settings.db_path.exists()
+
+
 async def test_no_secret_is_in_the_log_of_the_server(servers: Servers, session: aiohttp.ClientSession) -> None:
     servers.job_argv = job("")
     process, said = await servers.embedded()
