@@ -202,7 +202,7 @@ def test_values_between_are_points_of_series_and_the_last_is_the_one_after(
         ({"loss": "TripletMarginLos"}, "InvalidInput", "Near: 'TripletMarginLoss'"),
         ({"epochs": 0}, "InvalidInput", r"\$\.config\.hyper_parameters\.epochs"),
         ({"epochs": "2"}, "InvalidInput", r"\$\.config\.hyper_parameters\.epochs"),
-        ({"scheduler": "linaer"}, "InvalidInput", "Near: 'linear'"),
+        ({"scheduler": "linear"}, "InvalidInput", "scheduler"),
         ({"learning_rate": 1e30}, "LossNotFinite", "the loss became"),
         ({"optimizer": "Adam", "optimizer_options": {"betas": [3, 3]}}, "InvalidInput", "refuses its options"),
     ],
