@@ -498,18 +498,21 @@ async def test_a_damaged_directory_is_its_own_runs_trouble_alone(settings: Setti
 async def test_a_directory_that_cannot_be_removed_keeps_no_other(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    odd, other = settings.runs_dir / ("ab" * 12), settings.runs_dir / ("cd" * 12)
-    odd.mkdir(parents=True)
-    other.mkdir()
     remove = SubprocessExecutor.remove
+    async with serving(attrs.evolve(settings, job_argv=job("pass"))) as service:
+        await service.client.dataset()
+        made = [await service.client.run() for _ in range(2)]
+        for run in made:
+            await ended(service, run)
+        odd = run_dir(settings, made[0])
 
-    def refuse(executor: SubprocessExecutor, run_id: str) -> bool:
-        if run_id == odd.name:
-            raise PermissionError(odd)
-        return remove(executor, run_id)
+        def refuse(executor: SubprocessExecutor, run_id: str) -> bool:
+            if run_id == odd.name:
+                raise PermissionError(odd)
+            return remove(executor, run_id)
 
-    monkeypatch.setattr(SubprocessExecutor, "remove", refuse)
-    async with serving(settings):
+        monkeypatch.setattr(SubprocessExecutor, "remove", refuse)
+        assert (await service.client.call("runs_delete")).json == {"deleted": 2}
         await until(lambda: asyncio.to_thread(lambda: list(settings.runs_dir.iterdir()) == [odd]))
 
 
