@@ -37,6 +37,9 @@ _MAX_TAG_CHARS: Final = 128
 _MAX_DESCRIPTION_CHARS: Final = 10_000
 _KEY: Final = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
 """What goes through a header unchanged."""
+_MAX_SECRET_BYTES: Final = 64 * 1024
+"""A system starts no process with a variable of 128 KiB or more."""
+_MAX_SECRETS_BYTES: Final = 256 * 1024
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _STEERING: Final = re.compile(
     r"(LD|DYLD|GIT|XDG|CUDA|NVIDIA|CUDNN|CUBLAS|NCCL|OMP|GOMP|KMP|MKL|OPENBLAS|SSL|OPENSSL|CURL|REQUESTS|LC|MALLOC"
@@ -200,6 +203,14 @@ def _secret_errors(secrets: Mapping[str, str], *, is_embedded: bool) -> Iterator
             yield FieldError(path=f"$.secrets.{name}", message=message)
         elif "\0" in value:
             yield FieldError(path=f"$.secrets.{name}", message="holds a NUL character")
+        elif _size_bytes(value) > _MAX_SECRET_BYTES:
+            yield FieldError(path=f"$.secrets.{name}", message=f"has more than {_MAX_SECRET_BYTES} bytes")
+    if sum(map(_size_bytes, secrets.values())) > _MAX_SECRETS_BYTES:
+        yield FieldError(path="$.secrets", message=f"have more than {_MAX_SECRETS_BYTES} bytes together")
+
+
+def _size_bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def _refuse_unsupported(name: str) -> None:

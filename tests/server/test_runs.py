@@ -173,6 +173,8 @@ BAD_BODIES: list[tuple[dict[str, Any], str]] = [
     ({"tags": ["ok", ""]}, "$.tags[1]"),
     ({"secrets": {"A=B": "x"}}, "$.secrets.A=B"),
     ({"secrets": {"FINETUNER_RUN_DIR": "x"}}, "$.secrets.FINETUNER_RUN_DIR"),
+    ({"secrets": {"LARGE": "x" * (64 * 1024 + 1)}}, "$.secrets.LARGE"),
+    ({"secrets": {f"KEY_{n}": "x" * 60_000 for n in range(5)}}, "$.secrets"),
 ]
 BAD_CONFIGS: list[tuple[dict[str, Any], str]] = [
     ({"hyper_parameters": {"epochs": 2.7}}, "$.config.hyper_parameters.epochs"),
