@@ -243,7 +243,7 @@ def _jsonl(path: Path) -> Iterator[Iterator[bytes]]:
             _check_zip(archive, path)
             with archive.open(JSONL) as file:
                 yield file
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error) as error:
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error) as error:  # of a strange kind, too
         raise InvalidData(f"it is not a whole zip: {error}", path=path) from error
 
 

@@ -1,6 +1,7 @@
 """Load a tuned model and encode texts with it; name the models of a synthesis.
 
-torch is imported when a model is loaded, never before.
+torch is imported when a model is loaded, never before. Past 400 lines, since what opens an artifact, checks it and
+keeps it in the cache must agree on what a whole one is.
 """
 
 from __future__ import annotations
@@ -378,7 +379,7 @@ def _extract(artifact: Path, folder: Path) -> None:
                 sha256 = _extract_one(archive, entry, folder / name)
                 if name != MANIFEST and sha256 != files[name]:
                     raise ArtifactCorrupt(f"{artifact}: {name!r} is damaged: its sha256 is not the manifest's")
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error) as error:
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error) as error:  # of a strange kind, too
         raise ArtifactCorrupt(f"{artifact} is not a whole zip: {error}") from error
 
 

@@ -123,6 +123,6 @@ def _write(path: Path, value: Mapping[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)
-    except BaseException:
+    except BaseException:  # cancelled too: nothing half-written is left
         Path(temporary).unlink(missing_ok=True)
         raise

@@ -66,7 +66,7 @@ class AsyncRunIterator(AsyncStream["AsyncRun", Raw]):
             if request is not None:
                 try:
                     self._pager.feed(request, task.result())
-                except BaseException:
+                except BaseException:  # cancelled too: no request is left under way
                     await self.aclose()
                     raise
 

@@ -54,7 +54,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         Path(temporary).chmod(_user_mode())
         Path(temporary).replace(path)
-    except BaseException:
+    except BaseException:  # Ctrl-C too: nothing half-written is left
         Path(temporary).unlink(missing_ok=True)
         raise
 

@@ -85,7 +85,7 @@ class Portal:
             while (message := call.receive()) is not DONE:
                 callback, given, named = message
                 callback(*given, **named)
-        except BaseException:
+        except BaseException:  # Ctrl-C above all: the coroutine cleans up before the caller goes on
             call.settle()
             raise
         if call.error is None:

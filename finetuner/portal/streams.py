@@ -67,7 +67,7 @@ class Stream(Generator[T_co, None, None]):
                 pump.host.soon(pump.took, self._taken)
                 self._taken = 0
             message = pump.receive()
-        except BaseException:
+        except BaseException:  # Ctrl-C above all: the connection is released before the caller goes on
             self.close()
             raise
         if message is DONE:

@@ -189,7 +189,7 @@ class Database:
             transaction = Transaction(self._writer)
             try:
                 yield transaction
-            except BaseException:
+            except BaseException:  # cancelled too: nobody may find half a transaction open
                 await transaction.end("ROLLBACK")
                 raise
             await transaction.end("COMMIT")
