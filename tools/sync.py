@@ -2,18 +2,20 @@
 
     python tools/sync.py [--check]
 
-Every public method of every `Async*` class is carried, by one rule a construct: a coroutine becomes a function that
-waits, an async iterator an iterator, `async with` a `with`. What there is no rule for is an error with its place.
+Every public method of every `Async*` class, and of the bases in `aio` that make it up, is carried by one rule a
+construct: a coroutine becomes a function that waits, an async iterator an iterator, `async with` a `with`. What there
+is no rule for is an error with its place.
 """
 
 from __future__ import annotations
 
 import ast
 import builtins
+import copy
 import difflib
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -69,6 +71,8 @@ class Source:
 
     path: Path
     tree: ast.Module
+    of_parts: Mapping[str, str] = attrs.field(factory=dict)
+    """The imports of the parts that its classes were made whole with."""
 
     @property
     def module(self) -> str:
@@ -82,7 +86,7 @@ class Source:
 
     def imports(self) -> dict[str, str]:
         """Give the line that imports each name: those it imports itself, and those it defines."""
-        found: dict[str, str] = {}
+        found: dict[str, str] = dict(self.of_parts)
         for node in ast.walk(self.tree):
             if isinstance(node, ast.ImportFrom) and node.module != "__future__":
                 for one in node.names:
@@ -104,7 +108,8 @@ def generate(aio: Path) -> dict[str, str]:
     Raises:
         NoRule: The async SDK has a construct that there is no rule for.
     """
-    sources = [Source(path, ast.parse(path.read_text("utf-8"))) for path in sorted(aio.glob("*.py"))]
+    read = [Source(path, _parsed(path, aio.parents[1])) for path in sorted(aio.glob("*.py"))]
+    sources = [_whole(source, read) for source in read]
     homes = {one.name: source.module for source in sources for one in source.classes}
     names = {name: BY_HAND.get(name, name.removeprefix("Async")) for name in homes} | BY_HAND
     files: dict[str, str] = {}
@@ -125,6 +130,55 @@ def generate(aio: Path) -> dict[str, str]:
         files, {names[name]: module for name, module in homes.items() if name not in BY_HAND}
     )
     return {name: formatted(text) for name, text in files.items()}
+
+
+def _parsed(path: Path, root: Path) -> ast.Module:
+    tree = ast.parse(path.read_text("utf-8"))
+    for node in ast.walk(tree):
+        Place.mark(node, path.relative_to(root))
+    return tree
+
+
+def _whole(source: Source, read: Sequence[Source]) -> Source:
+    """Give a file with its classes made whole: what they have of a part, a base that is not carried, is their own."""
+    parts = {one.name: (one, each) for each in read for one in each.tree.body if isinstance(one, ast.ClassDef)}
+    table: dict[str, str] = {}
+    tree = copy.deepcopy(source.tree)
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name.startswith("Async"):
+            for part in _parts(node, parts):
+                node.body += _missing(part.body, node.body)
+                table |= parts[part.name][1].imports()
+            node.bases = [base for base in node.bases if not _is_part(base, parts)]
+    return Source(source.path, tree, table)
+
+
+def _parts(node: ast.ClassDef, parts: Mapping[str, tuple[ast.ClassDef, Source]]) -> Iterator[ast.ClassDef]:
+    for base in node.bases:
+        if _is_part(base, parts):
+            part = parts[ast.unparse(base)][0]
+            yield part
+            yield from _parts(part, parts)
+
+
+def _is_part(base: ast.expr, parts: Mapping[str, object]) -> bool:
+    name = ast.unparse(base)
+    return name in parts and not name.startswith("Async")
+
+
+def _missing(given: Sequence[ast.stmt], there: Sequence[ast.stmt]) -> list[ast.stmt]:
+    """Give the methods and aliases of a part that a class does not have itself."""
+    named = {name for one in there if (name := _member(one))}
+    return [copy.deepcopy(one) for one in given if (name := _member(one)) and name not in named]
+
+
+def _member(node: ast.stmt) -> str:
+    match node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef():
+            return node.name
+        case ast.Assign(targets=[ast.Name(id=name)]):
+            return name
+    return ""
 
 
 def _file(source: Source, doc: str, body: str, homes: Mapping[str, str]) -> str:

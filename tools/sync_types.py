@@ -27,9 +27,15 @@ class Place:
 
     path: Path
 
+    @staticmethod
+    def mark(node: ast.AST, path: Path) -> None:
+        """Take down the file of a node, which may become a part of another file's class."""
+        node.source = path  # type: ignore[attr-defined] # a node holds whatever is set
+
     def refuse(self, node: ast.AST, what: str) -> NoRule:
         """Give the error for a construct."""
-        return NoRule(f"{self.path}:{getattr(node, 'lineno', 1)}: no rule for {what}")
+        path = getattr(node, "source", self.path)
+        return NoRule(f"{path}:{getattr(node, 'lineno', 1)}: no rule for {what}")
 
 
 @attrs.frozen

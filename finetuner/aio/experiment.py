@@ -14,14 +14,14 @@ from finetuner.data import CSVOptions
 from finetuner.model import SynthesisModels
 
 if TYPE_CHECKING:
-    from finetuner.aio.client import AsyncClient
+    from finetuner.aio.experiment_calls import ExperimentCalls
 
 
 @checked
 class AsyncExperiment:
     """One experiment, as `client.get_experiment(name)` gives it."""
 
-    def __init__(self, client: AsyncClient, info: ExperimentInfo) -> None:
+    def __init__(self, client: ExperimentCalls, info: ExperimentInfo) -> None:
         self._client = client
         self._info = info
 

@@ -21,7 +21,7 @@ from finetuner.errors import ArtifactExists, Failure, InvalidInput, LogTooLarge,
 from finetuner.model import DATA_NOT_MODEL
 
 if TYPE_CHECKING:
-    from finetuner.aio.client import AsyncClient
+    from finetuner.aio.calls import ClientCalls
 
 DEFAULT_MAX_LOG_BYTES: Final = 64 * 2**20
 
@@ -33,7 +33,7 @@ class AsyncRun:
     Runs are equal when their ids are, and can be kept in sets. A client gives them: `fit`, `get_run`, `list_runs`.
     """
 
-    def __init__(self, client: AsyncClient, raw: Mapping[str, Any]) -> None:
+    def __init__(self, client: ClientCalls, raw: Mapping[str, Any]) -> None:
         self._client = client
         self._raw = dict(raw)
         self._info: RunInfo | None = None
@@ -326,7 +326,7 @@ class AsyncRun:
 
 
 async def fetch_artifact(
-    client: AsyncClient,
+    client: ClientCalls,
     artifact_id: str,
     target: Path,
     *,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from finetuner.aio.client import DEFAULT_PAGE_SIZE
+from finetuner.aio.calls import DEFAULT_PAGE_SIZE
 from finetuner.api.types import DatasetInfo, RunStatus, Task
 from finetuner.callback import Callback, DataSource
 from finetuner.data import CSVOptions
@@ -72,6 +72,236 @@ def get_token() -> str:
         token = finetuner.get_token()
     """
     return _client().get_token()
+
+
+def console_url(run: Run | None = None) -> str:
+    """Give a link to the server's web pages that logs its first visitor in, once and within a minute.
+
+    Who has the link until then is this user: hand it to a browser, and keep it from logs.
+
+    Args:
+        run: Lead to the page of this run; None: to the list of all runs.
+
+    Example:
+        webbrowser.open(finetuner.console_url(run))
+    """
+    return _client().console_url(run)
+
+
+def create_experiment(name: str = "default", description: str = "") -> Experiment:
+    """Create an experiment, or give the one of that name.
+
+    Args:
+        name: Its name.
+        description: For people.
+
+    Example:
+        experiment = finetuner.create_experiment("nightly")
+    """
+    return _client().create_experiment(name, description)
+
+
+def get_experiment(name: str) -> Experiment:
+    """Give an experiment by its name.
+
+    Raises:
+        ExperimentNotFound: There is none; near names are given.
+
+    Example:
+        experiment = finetuner.get_experiment("nightly")
+    """
+    return _client().get_experiment(name)
+
+
+def list_experiments(page: int = 1, size: int = DEFAULT_PAGE_SIZE) -> list[Experiment]:
+    """Give a page of the experiments.
+
+    Args:
+        page: Which one, counted from 1.
+        size: Experiments of a page, 100 at most.
+
+    Example:
+        for experiment in finetuner.list_experiments():
+            print(experiment.name)
+    """
+    return _client().list_experiments(page, size)
+
+
+def delete_experiment(name: str) -> Experiment:
+    """Delete an experiment with its runs, and give what it was.
+
+    Raises:
+        ExperimentNotFound: There is none; near names are given.
+
+    Example:
+        finetuner.delete_experiment("nightly")
+    """
+    return _client().delete_experiment(name)
+
+
+def delete_experiments() -> list[Experiment]:
+    """Delete every experiment with its runs, and give what they were.
+
+    Example:
+        finetuner.delete_experiments()
+    """
+    return _client().delete_experiments()
+
+
+def get_run(run_name: str, experiment_name: str | None = None) -> Run:
+    """Give a run by its name.
+
+    Args:
+        run_name: Its name.
+        experiment_name: Its experiment; None: `default`.
+
+    Raises:
+        RunNotFound: There is none; near names are given.
+
+    Example:
+        run = finetuner.get_run("vigilant-tereshkova")
+    """
+    return _client().get_run(run_name, experiment_name)
+
+
+def get_run_by_id(id: str) -> Run:
+    """Give a run by its id, which no later run of the same name shares.
+
+    Raises:
+        RunNotFound: There is none.
+
+    Example:
+        run = finetuner.get_run_by_id("65f0c8a41b7d9e2f3a4b5c6d")
+    """
+    return _client().get_run_by_id(id)
+
+
+def list_runs(
+    experiment_name: str | None = None,
+    page: int | None = None,
+    size: int | None = None,
+    *,
+    status: str | RunStatus | Sequence[str | RunStatus] | None = None,
+    name_prefix: str | None = None,
+    tag: str | Sequence[str] | None = None,
+    task: str | Task | None = None,
+) -> list[Run]:
+    """Give runs, newest first: each that matched throughout the call, each once.
+
+    Pages are fetched at the same time. `run.info` of each costs no further request.
+
+    Args:
+        experiment_name: Only runs of this experiment; None: of all.
+        page: One page alone, counted from 1.
+        size: Runs of that page; 50 unless given, 100 at most.
+        status: Only runs with this status, or one of these.
+        name_prefix: Only runs whose name starts so.
+        tag: Only runs that have this tag, or all of these.
+        task: `training` or `generation`.
+
+    Example:
+        for run in finetuner.list_runs(status="FAILED"):
+            print(run.name, run.info.details)
+    """
+    return _client().list_runs(experiment_name, page, size, status=status, name_prefix=name_prefix, tag=tag, task=task)
+
+
+def iter_runs(
+    experiment_name: str | None = None,
+    *,
+    status: str | RunStatus | Sequence[str | RunStatus] | None = None,
+    name_prefix: str | None = None,
+    tag: str | Sequence[str] | None = None,
+    task: str | Task | None = None,
+) -> RunIterator:
+    """Give runs, newest first, the first of them before the last page is in; arguments as of `list_runs`.
+
+    Args:
+        experiment_name: Only runs of this experiment; None: of all.
+        status: Only runs with this status, or one of these.
+        name_prefix: Only runs whose name starts so.
+        tag: Only runs that have this tag, or all of these.
+        task: `training` or `generation`.
+
+    Example:
+        for run in finetuner.iter_runs(name_prefix="nightly-"):
+            print(run.name, run.info.status)
+    """
+    return _client().iter_runs(experiment_name, status=status, name_prefix=name_prefix, tag=tag, task=task)
+
+
+def delete_run(run_name: str, experiment_name: str | None = None) -> None:
+    """Delete a run with its log and artifact; one that is STARTED is stopped first.
+
+    Args:
+        run_name: Its name.
+        experiment_name: Its experiment; None: `default`.
+
+    Raises:
+        RunNotFound: There is none; near names are given.
+
+    Example:
+        finetuner.delete_run("vigilant-tereshkova")
+    """
+    _client().delete_run(run_name, experiment_name)
+
+
+def delete_runs(experiment_name: str | None = None) -> None:
+    """Delete all runs of an experiment, or of all; those made after the call began stay.
+
+    Args:
+        experiment_name: The experiment; None: all of them.
+
+    Example:
+        finetuner.delete_runs("nightly")
+    """
+    _client().delete_runs(experiment_name)
+
+
+def watch(runs: Iterable[Run] | None = None, since: int | None = None) -> Watch:
+    """Follow the changes of runs over one connection: first as they stand, then what changes.
+
+    Args:
+        runs: These alone; None: every run of the user, new ones too.
+        since: The `cursor` of an earlier watch: what changed after it, instead of how they stand.
+
+    Example:
+        with finetuner.watch() as changes:
+            for change in changes:
+                print(change.kind, change.run_id, change.after)
+    """
+    return _client().watch(runs, since)
+
+
+def as_completed(runs: Iterable[Run], timeout_s: float | None = None) -> Completed:
+    """Give runs in the order in which they end, failed ones too, over one connection.
+
+    Args:
+        runs: Which ones.
+        timeout_s: Longest wait for all of them, in seconds; None waits for ever.
+
+    Example:
+        for run in finetuner.as_completed(runs):
+            print(run.name, run.info.status)
+    """
+    return _client().as_completed(runs, timeout_s)
+
+
+def wait_all(runs: Iterable[Run], timeout_s: float | None = None) -> list[Run]:
+    """Wait until all these runs have ended, over one connection, and give them in the order given.
+
+    Args:
+        runs: Which ones.
+        timeout_s: Longest wait in seconds; None waits for ever.
+
+    Raises:
+        RunFailed: One of them failed; raised when all have ended.
+        WaitTimeout: The time was up; the runs go on.
+
+    Example:
+        finetuner.wait_all(runs, timeout_s=3600)
+    """
+    return _client().wait_all(runs, timeout_s)
 
 
 def fit(
@@ -294,176 +524,6 @@ def synthesize(
 create_synthesis_run = synthesize
 
 
-def get_run(run_name: str, experiment_name: str | None = None) -> Run:
-    """Give a run by its name.
-
-    Args:
-        run_name: Its name.
-        experiment_name: Its experiment; None: `default`.
-
-    Raises:
-        RunNotFound: There is none; near names are given.
-
-    Example:
-        run = finetuner.get_run("vigilant-tereshkova")
-    """
-    return _client().get_run(run_name, experiment_name)
-
-
-def get_run_by_id(id: str) -> Run:
-    """Give a run by its id, which no later run of the same name shares.
-
-    Raises:
-        RunNotFound: There is none.
-
-    Example:
-        run = finetuner.get_run_by_id("65f0c8a41b7d9e2f3a4b5c6d")
-    """
-    return _client().get_run_by_id(id)
-
-
-def list_runs(
-    experiment_name: str | None = None,
-    page: int | None = None,
-    size: int | None = None,
-    *,
-    status: str | RunStatus | Sequence[str | RunStatus] | None = None,
-    name_prefix: str | None = None,
-    tag: str | Sequence[str] | None = None,
-    task: str | Task | None = None,
-) -> list[Run]:
-    """Give runs, newest first: each that matched throughout the call, each once.
-
-    Pages are fetched at the same time. `run.info` of each costs no further request.
-
-    Args:
-        experiment_name: Only runs of this experiment; None: of all.
-        page: One page alone, counted from 1.
-        size: Runs of that page; 50 unless given, 100 at most.
-        status: Only runs with this status, or one of these.
-        name_prefix: Only runs whose name starts so.
-        tag: Only runs that have this tag, or all of these.
-        task: `training` or `generation`.
-
-    Example:
-        for run in finetuner.list_runs(status="FAILED"):
-            print(run.name, run.info.details)
-    """
-    return _client().list_runs(experiment_name, page, size, status=status, name_prefix=name_prefix, tag=tag, task=task)
-
-
-def iter_runs(
-    experiment_name: str | None = None,
-    *,
-    status: str | RunStatus | Sequence[str | RunStatus] | None = None,
-    name_prefix: str | None = None,
-    tag: str | Sequence[str] | None = None,
-    task: str | Task | None = None,
-) -> RunIterator:
-    """Give runs, newest first, the first of them before the last page is in; arguments as of `list_runs`.
-
-    Args:
-        experiment_name: Only runs of this experiment; None: of all.
-        status: Only runs with this status, or one of these.
-        name_prefix: Only runs whose name starts so.
-        tag: Only runs that have this tag, or all of these.
-        task: `training` or `generation`.
-
-    Example:
-        for run in finetuner.iter_runs(name_prefix="nightly-"):
-            print(run.name, run.info.status)
-    """
-    return _client().iter_runs(experiment_name, status=status, name_prefix=name_prefix, tag=tag, task=task)
-
-
-def delete_run(run_name: str, experiment_name: str | None = None) -> None:
-    """Delete a run with its log and artifact; one that is STARTED is stopped first.
-
-    Args:
-        run_name: Its name.
-        experiment_name: Its experiment; None: `default`.
-
-    Raises:
-        RunNotFound: There is none; near names are given.
-
-    Example:
-        finetuner.delete_run("vigilant-tereshkova")
-    """
-    _client().delete_run(run_name, experiment_name)
-
-
-def delete_runs(experiment_name: str | None = None) -> None:
-    """Delete all runs of an experiment, or of all; those made after the call began stay.
-
-    Args:
-        experiment_name: The experiment; None: all of them.
-
-    Example:
-        finetuner.delete_runs("nightly")
-    """
-    _client().delete_runs(experiment_name)
-
-
-def create_experiment(name: str = "default", description: str = "") -> Experiment:
-    """Create an experiment, or give the one of that name.
-
-    Args:
-        name: Its name.
-        description: For people.
-
-    Example:
-        experiment = finetuner.create_experiment("nightly")
-    """
-    return _client().create_experiment(name, description)
-
-
-def get_experiment(name: str) -> Experiment:
-    """Give an experiment by its name.
-
-    Raises:
-        ExperimentNotFound: There is none; near names are given.
-
-    Example:
-        experiment = finetuner.get_experiment("nightly")
-    """
-    return _client().get_experiment(name)
-
-
-def list_experiments(page: int = 1, size: int = DEFAULT_PAGE_SIZE) -> list[Experiment]:
-    """Give a page of the experiments.
-
-    Args:
-        page: Which one, counted from 1.
-        size: Experiments of a page, 100 at most.
-
-    Example:
-        for experiment in finetuner.list_experiments():
-            print(experiment.name)
-    """
-    return _client().list_experiments(page, size)
-
-
-def delete_experiment(name: str) -> Experiment:
-    """Delete an experiment with its runs, and give what it was.
-
-    Raises:
-        ExperimentNotFound: There is none; near names are given.
-
-    Example:
-        finetuner.delete_experiment("nightly")
-    """
-    return _client().delete_experiment(name)
-
-
-def delete_experiments() -> list[Experiment]:
-    """Delete every experiment with its runs, and give what they were.
-
-    Example:
-        finetuner.delete_experiments()
-    """
-    return _client().delete_experiments()
-
-
 def list_datasets() -> list[DatasetInfo]:
     """Give the data sets that were uploaded; their names can be given as data.
 
@@ -472,66 +532,6 @@ def list_datasets() -> list[DatasetInfo]:
             print(data.name, data.rows)
     """
     return _client().list_datasets()
-
-
-def console_url(run: Run | None = None) -> str:
-    """Give a link to the server's web pages that logs its first visitor in, once and within a minute.
-
-    Who has the link until then is this user: hand it to a browser, and keep it from logs.
-
-    Args:
-        run: Lead to the page of this run; None: to the list of all runs.
-
-    Example:
-        webbrowser.open(finetuner.console_url(run))
-    """
-    return _client().console_url(run)
-
-
-def watch(runs: Iterable[Run] | None = None, since: int | None = None) -> Watch:
-    """Follow the changes of runs over one connection: first as they stand, then what changes.
-
-    Args:
-        runs: These alone; None: every run of the user, new ones too.
-        since: The `cursor` of an earlier watch: what changed after it, instead of how they stand.
-
-    Example:
-        with finetuner.watch() as changes:
-            for change in changes:
-                print(change.kind, change.run_id, change.after)
-    """
-    return _client().watch(runs, since)
-
-
-def as_completed(runs: Iterable[Run], timeout_s: float | None = None) -> Completed:
-    """Give runs in the order in which they end, failed ones too, over one connection.
-
-    Args:
-        runs: Which ones.
-        timeout_s: Longest wait for all of them, in seconds; None waits for ever.
-
-    Example:
-        for run in finetuner.as_completed(runs):
-            print(run.name, run.info.status)
-    """
-    return _client().as_completed(runs, timeout_s)
-
-
-def wait_all(runs: Iterable[Run], timeout_s: float | None = None) -> list[Run]:
-    """Wait until all these runs have ended, over one connection, and give them in the order given.
-
-    Args:
-        runs: Which ones.
-        timeout_s: Longest wait in seconds; None waits for ever.
-
-    Raises:
-        RunFailed: One of them failed; raised when all have ended.
-        WaitTimeout: The time was up; the runs go on.
-
-    Example:
-        finetuner.wait_all(runs, timeout_s=3600)
-    """
-    return _client().wait_all(runs, timeout_s)
 
 
 def get_model(

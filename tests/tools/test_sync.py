@@ -49,6 +49,7 @@ item = shop.get(0)
 item.note = "noted"
 assert item.note == item.renew().note == "noted" and item.renew() is item
 assert repr(item) == "<Item 7>" and not hasattr(item, "_hidden")
+assert [item.number for item in shop.stocked([1, 2])] == [1, 2] and Shop.in_stock is Shop.stocked
 shop.close()
 """
 
@@ -140,6 +141,13 @@ def test_what_there_is_no_rule_for_is_an_error_with_its_place(tree: Path, old: s
     with pytest.raises(NoRule, match=r"aio/item\.py.*: no rule for") as caught:
         sync.generate(changed(tree, old, new))
     assert message in str(caught.value)
+
+
+def test_what_a_part_of_a_class_has_no_rule_for_is_named_with_the_file_of_the_part(tree: Path) -> None:
+    part = tree / "finetuner" / "aio" / "stock.py"
+    part.write_text(part.read_text("utf-8").replace("where: PurePath | None", "where"), "utf-8")
+    with pytest.raises(NoRule, match=r"aio/stock\.py:\d+: no rule for the parameter 'where'"):
+        sync.generate(part.parent)
 
 
 def test_an_error_is_printed_and_nothing_is_written(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:

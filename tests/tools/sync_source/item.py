@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequenc
 from pathlib import Path
 from typing import Literal, Self, overload
 
+from finetuner.aio.stock import StockCalls
+
 DEFAULT_SIZE = 7
 
 
@@ -76,7 +78,7 @@ class AsyncItem:
     def _hidden(self) -> None: ...
 
 
-class AsyncShop:
+class AsyncShop(StockCalls):
     """Has items.
 
     Args:
@@ -94,6 +96,7 @@ class AsyncShop:
         self.title: str = title
         """What stands over the door."""
         self._size = size
+        self._make = AsyncItem
 
     async def __aenter__(self) -> Self:
         return self
