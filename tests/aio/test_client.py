@@ -17,6 +17,7 @@ from finetuner import errors, local
 from finetuner.aio import transfer
 from finetuner.aio.client import AsyncClient
 from finetuner.aio.run import AsyncRun
+from finetuner.api.selecting import RunFilter
 from finetuner.api.types import RunStatus
 from finetuner.callback import CustomCallback, EvaluationCallback, WandBLogger
 from tests.aio.conftest import Home, Submit, submit_to
@@ -60,6 +61,44 @@ async def test_the_list_is_exact_and_costs_one_request_a_page(client: AsyncClien
     assert await client.list_runs(tag="no such tag") == []
     await client.wait_all(made, timeout_s=60)
     assert {run.id for run in await client.list_runs(status=["FINISHED", RunStatus.FAILED])} >= {run.id for run in made}
+
+
+async def test_lists_are_filtered_by_the_server_and_put_in_order_here(client: AsyncClient, submit: Submit) -> None:
+    def measured(value: float) -> list[dict[str, object]]:
+        return [{"kind": "metrics", "stage": "after", "values": {"recall_at_1": value}}]
+
+    values = (0.5, 0.9, 0.7)
+    made = [await submit(run_name=f"sifted-{value}", tags=["sifted"], events=measured(value)) for value in values]
+    await client.wait_all(made, timeout_s=60)
+    low, high, middle = made
+    found = await client.list_runs(tag="sifted", metric=["after.recall_at_1>0.5", "after.recall_at_1<=0.9"])
+    assert found == [middle, high]
+    assert await client.list_runs(tag="sifted", metric="before.recall_at_1>0") == []
+    assert await client.list_runs(tag="sifted", sort="-after.recall_at_1") == [high, middle, low]
+    assert await client.list_runs(tag="sifted", sort="created", finished_after=made[0].info.created_at) == made
+    assert await client.list_runs(tag="sifted", created_before=high.info.created_at) == [low]
+    assert [run async for run in client.iter_runs(tag="sifted", finished_before="2020-01-01")] == []
+    failed = RunFilter(tag="sifted", status="FAILED")
+    assert await client.count_runs(failed) == dict.fromkeys(map(str, RunStatus), 0)
+    assert (await client.count_runs(RunFilter(tag="sifted")))["FINISHED"] == 3
+    for wrong in ({"sort": "size"}, {"sort": "name", "page": 1}, {"metric": "after"}, {"finished_after": "now"}):
+        with pytest.raises(errors.InvalidInput, match=next(iter(wrong))):
+            await client.list_runs(**wrong)
+
+
+async def test_a_list_without_configs_says_how_to_get_one(client: AsyncClient, submit: Submit) -> None:
+    made = await submit(run_name="light")
+    for listed in (
+        await client.list_runs(name_prefix="light", with_config=False),
+        await client.list_runs(name_prefix="light", with_config=False, size=1),
+        [run async for run in client.iter_runs(name_prefix="light", with_config=False)],
+    ):
+        (run,) = listed
+        assert run.info.name == "light"
+        for ask in (lambda run=run: run.config, lambda run=run: run.train_data):
+            with pytest.raises(errors.NotLoaded, match=r"'light' was listed without its config: refresh\(\) it"):
+                ask()
+        assert (await run.refresh()).config == made.config
 
 
 async def test_a_list_left_by_break_stops_fetching(client: AsyncClient, submit: Submit) -> None:
