@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
 _SYNC: Final = (
-    "Client Completed Experiment LogStream Run RunIterator Watch as_completed build_model close console_url "
-    "count_runs create_experiment create_run create_synthesis_run create_training_run delete_experiment "
+    "Client Completed Experiment LogStream Run RunIterator Watch as_completed build_model cancel_runs close "
+    "console_url count_runs create_experiment create_run create_synthesis_run create_training_run delete_experiment "
     "delete_experiments delete_run delete_runs describe_models encode fit get_experiment get_model get_run "
     "get_run_by_id get_token iter_runs list_callbacks list_datasets list_experiments list_model_options list_models "
     "list_runs login synthesize wait_all watch"

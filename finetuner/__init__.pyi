@@ -36,6 +36,7 @@ from finetuner.sync import RunIterator as RunIterator
 from finetuner.sync import Watch as Watch
 from finetuner.sync import as_completed as as_completed
 from finetuner.sync import build_model as build_model
+from finetuner.sync import cancel_runs as cancel_runs
 from finetuner.sync import close as close
 from finetuner.sync import console_url as console_url
 from finetuner.sync import count_runs as count_runs

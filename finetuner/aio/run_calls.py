@@ -6,12 +6,16 @@ import datetime as dt
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+import attrs
+
 from finetuner.aio.arguments import checked
 from finetuner.aio.calls import ClientCalls, page_query
 from finetuner.aio.listing import AsyncRunIterator
 from finetuner.aio.run import AsyncRun
 from finetuner.aio.transport import Request
 from finetuner.aio.watch import AsyncCompleted, AsyncWatch
+from finetuner.api import convert
+from finetuner.api.config import MAX_BATCH, BatchRequest
 from finetuner.api.names import check_experiment_name, check_name, is_id
 from finetuner.api.selecting import RunFilter, check_sort, in_order
 from finetuner.api.types import RunStatus, Task
@@ -210,28 +214,74 @@ class RunCalls(ClientCalls):
         # By id: a repeated request must never meet a new run of the same name.
         await (await self.get_run(run_name, experiment_name)).delete()
 
-    async def delete_runs(self, experiment_name: str | None = None) -> None:
-        """Delete all runs of an experiment, or of all; those made after the call began stay.
+    async def delete_runs(
+        self,
+        experiment_name: str | None = None,
+        *,
+        filters: RunFilter | Iterable[AsyncRun] | None = None,
+        dry_run: bool = False,
+    ) -> list[AsyncRun]:
+        """Delete all runs of an experiment, or of all, or those that a filter tells; those made meanwhile stay.
 
         Args:
             experiment_name: The experiment; None: all of them.
+            filters: Only these: a `RunFilter`, or runs.
+            dry_run: Delete nothing.
+
+        Returns:
+            The runs that were deleted, newest first, or with dry_run would be; they have no config.
+
+        Raises:
+            ExperimentNotFound: There is no such experiment.
 
         Example:
-            await client.delete_runs("nightly")
+            for run in await client.delete_runs("nightly", filters=RunFilter(status="FAILED"), dry_run=True):
+                print(run.name)
         """
-        query = RunFilter(experiment_name=experiment_name).query()
-        newest = (await self._transport.call(Request(route="runs_list", query={**query, "limit": 1}))).json()["items"]
-        if not newest:
-            if experiment_name is not None:
-                request = Request(route="experiment_get", parts={"experiment": experiment_name})
-                await self._transport.call(request)  # raises where there is no such experiment
-            return
-        before = {"before_seq": newest[0]["seq"] + 1}
-        if experiment_name is None:
-            await self._transport.call(Request(route="runs_delete", query=before))
-        else:
-            parts = {"experiment": experiment_name}
-            await self._transport.call(Request(route="experiment_runs_delete", parts=parts, query=before))
+        if experiment_name is not None:
+            filters = _within(check_name(experiment_name, "experiment"), filters)
+        # No runs are no runs: an empty list must never become all of them.
+        return await self._to_each(
+            "delete", await self._chosen(RunFilter() if filters is None else filters), dry_run=dry_run
+        )
+
+    async def cancel_runs(self, filters: RunFilter | Iterable[AsyncRun], *, dry_run: bool = False) -> list[AsyncRun]:
+        """Stop those of these runs that have not ended, or take them out of the queue.
+
+        Args:
+            filters: Which ones: a `RunFilter`, or runs.
+            dry_run: Stop nothing.
+
+        Returns:
+            The runs that were stopped, newest first, or with dry_run would be; they have no config. A run that is
+            STARTED ends as FAILED within seconds: `wait_all` waits for that.
+
+        Example:
+            stopped = await client.cancel_runs(RunFilter(experiment_name="nightly"))
+            print(len(stopped), "stopped")
+        """
+        live = [run for run in await self._chosen(filters) if not run.info.status.is_terminal]
+        return await self._to_each("cancel", live, dry_run=dry_run)
+
+    async def _chosen(self, filters: RunFilter | Iterable[AsyncRun]) -> list[AsyncRun]:
+        if not isinstance(filters, RunFilter):
+            return list(dict.fromkeys(filters))
+        async with self._iter_runs(filters, with_config=False) as found:
+            return [run async for run in found]
+
+    async def _to_each(
+        self, action: Literal["cancel", "delete"], chosen: Sequence[AsyncRun], *, dry_run: bool
+    ) -> list[AsyncRun]:
+        """Do something to runs, some at a time, and give those that it was done to."""
+        if dry_run:
+            return list(chosen)
+        done: set[str] = set()
+        for start in range(0, len(chosen), MAX_BATCH):
+            ids = [run.id for run in chosen[start : start + MAX_BATCH]]
+            body = convert.dumps(BatchRequest(action=action, ids=ids))
+            answer = await self._transport.call(Request(route="runs_batch", body=body, keyed=True))
+            done |= set(answer.json()["done"])
+        return [run for run in chosen if run.id in done]
 
     def watch(self, runs: Iterable[AsyncRun] | None = None, since: int | None = None) -> AsyncWatch:
         """Follow the changes of runs over one connection: first as they stand, then what changes.
@@ -282,3 +332,17 @@ class RunCalls(ClientCalls):
         for run in wanted:
             run._raise_if_failed()  # noqa: SLF001 - one package
         return wanted
+
+
+def _within(experiment_name: str, filters: RunFilter | Iterable[AsyncRun] | None) -> RunFilter | list[AsyncRun]:
+    """Give those of some runs that are in an experiment.
+
+    Raises:
+        InvalidInput: They are to be in another one as well.
+    """
+    if filters is None or isinstance(filters, RunFilter):
+        other = None if filters is None else filters.experiment_name
+        if other not in (None, experiment_name):
+            raise InvalidInput(f"experiment_name={experiment_name!r} and filters, which say {other!r}, contradict")
+        return attrs.evolve(filters or RunFilter(), experiment_name=experiment_name)
+    return [run for run in filters if run.experiment_name == experiment_name]

@@ -98,8 +98,9 @@ def _member(kind: Callable[[str], T], text: str) -> T:
     return kind(text)
 
 
-def _thresholds(value: str | Iterable[str] | None) -> tuple[MetricThreshold, ...]:
-    return tuple(MetricThreshold.parse(text) for text in _several(value))
+def _thresholds(value: str | Iterable[str | MetricThreshold] | None) -> tuple[MetricThreshold, ...]:
+    given = (value,) if isinstance(value, str) else value or ()
+    return tuple(one if isinstance(one, MetricThreshold) else MetricThreshold.parse(one) for one in given)
 
 
 @attrs.frozen(kw_only=True)

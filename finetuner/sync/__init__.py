@@ -6,6 +6,7 @@ from finetuner.sync.experiment import Experiment
 from finetuner.sync.functions import (
     as_completed,
     build_model,
+    cancel_runs,
     close,
     console_url,
     count_runs,
@@ -52,6 +53,7 @@ __all__ = [
     "Watch",
     "as_completed",
     "build_model",
+    "cancel_runs",
     "close",
     "console_url",
     "count_runs",

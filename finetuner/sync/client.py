@@ -345,16 +345,65 @@ class Client:
         """
         portal.call(self._async.delete_run, run_name, experiment_name)
 
-    def delete_runs(self, experiment_name: str | None = None) -> None:
-        """Delete all runs of an experiment, or of all; those made after the call began stay.
+    def delete_runs(
+        self,
+        experiment_name: str | None = None,
+        *,
+        filters: RunFilter | Iterable[Run] | None = None,
+        dry_run: bool = False,
+    ) -> list[Run]:
+        """Delete all runs of an experiment, or of all, or those that a filter tells; those made meanwhile stay.
 
         Args:
             experiment_name: The experiment; None: all of them.
+            filters: Only these: a `RunFilter`, or runs.
+            dry_run: Delete nothing.
+
+        Returns:
+            The runs that were deleted, newest first, or with dry_run would be; they have no config.
+
+        Raises:
+            ExperimentNotFound: There is no such experiment.
 
         Example:
-            client.delete_runs("nightly")
+            for run in client.delete_runs("nightly", filters=RunFilter(status="FAILED"), dry_run=True):
+                print(run.name)
         """
-        portal.call(self._async.delete_runs, experiment_name)
+        return [
+            Run(one)
+            for one in portal.call(
+                self._async.delete_runs,
+                experiment_name,
+                filters=filters
+                if isinstance(filters, RunFilter) or filters is None
+                else [one._async for one in filters],
+                dry_run=dry_run,
+            )
+        ]
+
+    def cancel_runs(self, filters: RunFilter | Iterable[Run], *, dry_run: bool = False) -> list[Run]:
+        """Stop those of these runs that have not ended, or take them out of the queue.
+
+        Args:
+            filters: Which ones: a `RunFilter`, or runs.
+            dry_run: Stop nothing.
+
+        Returns:
+            The runs that were stopped, newest first, or with dry_run would be; they have no config. A run that is
+            STARTED ends as FAILED within seconds: `wait_all` waits for that.
+
+        Example:
+            stopped = client.cancel_runs(RunFilter(experiment_name="nightly"))
+            print(len(stopped), "stopped")
+        """
+        return [
+            Run(one)
+            for one in portal.call(
+                self._async.cancel_runs,
+                filters if isinstance(filters, RunFilter) else [one._async for one in filters],
+                dry_run=dry_run,
+            )
+        ]
 
     def watch(self, runs: Iterable[Run] | None = None, since: int | None = None) -> Watch:
         """Follow the changes of runs over one connection: first as they stand, then what changes.
@@ -368,7 +417,7 @@ class Client:
                 for change in changes:
                     print(change.kind, change.run_id, change.after)
         """
-        return Watch(portal.run(self._async.watch, None if runs is None else [one._async for one in runs], since))
+        return Watch(portal.run(self._async.watch, runs if runs is None else [one._async for one in runs], since))
 
     def as_completed(self, runs: Iterable[Run], timeout_s: float | None = None) -> Completed:
         """Give runs in the order in which they end, failed ones too, over one connection.

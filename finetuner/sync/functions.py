@@ -321,16 +321,45 @@ def delete_run(run_name: str, experiment_name: str | None = None) -> None:
     _client().delete_run(run_name, experiment_name)
 
 
-def delete_runs(experiment_name: str | None = None) -> None:
-    """Delete all runs of an experiment, or of all; those made after the call began stay.
+def delete_runs(
+    experiment_name: str | None = None, *, filters: RunFilter | Iterable[Run] | None = None, dry_run: bool = False
+) -> list[Run]:
+    """Delete all runs of an experiment, or of all, or those that a filter tells; those made meanwhile stay.
 
     Args:
         experiment_name: The experiment; None: all of them.
+        filters: Only these: a `RunFilter`, or runs.
+        dry_run: Delete nothing.
+
+    Returns:
+        The runs that were deleted, newest first, or with dry_run would be; they have no config.
+
+    Raises:
+        ExperimentNotFound: There is no such experiment.
 
     Example:
-        finetuner.delete_runs("nightly")
+        for run in finetuner.delete_runs("nightly", filters=RunFilter(status="FAILED"), dry_run=True):
+            print(run.name)
     """
-    _client().delete_runs(experiment_name)
+    return _client().delete_runs(experiment_name, filters=filters, dry_run=dry_run)
+
+
+def cancel_runs(filters: RunFilter | Iterable[Run], *, dry_run: bool = False) -> list[Run]:
+    """Stop those of these runs that have not ended, or take them out of the queue.
+
+    Args:
+        filters: Which ones: a `RunFilter`, or runs.
+        dry_run: Stop nothing.
+
+    Returns:
+        The runs that were stopped, newest first, or with dry_run would be; they have no config. A run that is
+        STARTED ends as FAILED within seconds: `wait_all` waits for that.
+
+    Example:
+        stopped = finetuner.cancel_runs(RunFilter(experiment_name="nightly"))
+        print(len(stopped), "stopped")
+    """
+    return _client().cancel_runs(filters, dry_run=dry_run)
 
 
 def watch(runs: Iterable[Run] | None = None, since: int | None = None) -> Watch:

@@ -345,6 +345,35 @@ async def test_deleting_all_runs_spares_no_older_one(client: AsyncClient) -> Non
         await client.delete_runs("")
 
 
+async def test_many_runs_are_cancelled_and_deleted_by_a_filter(
+    client: AsyncClient, submit: Submit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("finetuner.aio.run_calls.MAX_BATCH", 2)
+    ended = await submit(run_name="bulk-ended", tags=["bulk"])
+    await ended.wait(60)
+    made = [await submit(run_name=f"bulk-{n}", tags=["bulk"], gate=str(tmp_path / "never")) for n in range(5)]
+    bulk = RunFilter(tag="bulk")
+    newest_first = made[::-1]
+    assert await client.cancel_runs(bulk, dry_run=True) == newest_first
+    assert await client.delete_runs(filters=bulk, dry_run=True) == [*newest_first, ended]
+    assert await client.count_runs(RunFilter(tag="bulk", status="FAILED")) == dict.fromkeys(map(str, RunStatus), 0)
+    assert await client.cancel_runs([made[0], made[0], ended]) == [made[0]]
+    with pytest.raises(errors.RunFailed, match="cancelled"):
+        await made[0].wait(60)
+    assert await client.cancel_runs(RunFilter(name_prefix="bulk-")) == newest_first[:-1]
+    with pytest.raises(errors.RunFailed, match="cancelled"):
+        await client.wait_all(made, timeout_s=60)
+    assert await client.cancel_runs(bulk) == []
+    assert await client.delete_runs("elsewhere", filters=made) == await client.delete_runs(filters=[]) == []
+    with pytest.raises(errors.InvalidInput, match="'default' and filters, which say 'lab', contradict"):
+        await client.delete_runs("default", filters=RunFilter(experiment_name="lab"))
+    assert await client.delete_runs("default", filters=RunFilter(tag="bulk", status="FAILED")) == newest_first
+    assert await client.list_runs(tag="bulk") == [ended]
+    assert await client.delete_runs(filters=(run for run in [*made, ended])) == [ended]
+    with pytest.raises(errors.InvalidInput, match="filters must be"):
+        await client.cancel_runs("bulk")  # type: ignore[arg-type]
+
+
 async def test_an_artifact_is_resumed_checked_and_never_overwritten_unasked(
     client: AsyncClient, submit: Submit, tmp_path: Path
 ) -> None:
