@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from finetuner.api.visible import visible
+from finetuner.api.words import count
 from finetuner.cli.exits import ExitCode
 from finetuner.cli.settings import Settings
-from finetuner.cli.text import count, say_json
+from finetuner.cli.text import say_json
 
 if TYPE_CHECKING:
     from finetuner.cli.finding import Finding
@@ -59,7 +60,7 @@ def doctor(context: click.Context, timeout_s: float, as_json: bool) -> None:
 def _print(finding: Finding) -> None:
     from rich.text import Text  # noqa: PLC0415 - help and completion load none of it
 
-    from finetuner.cli.console import PlainConsole  # noqa: PLC0415
+    from finetuner.aio.console import PlainConsole  # noqa: PLC0415
 
     out = PlainConsole()
     state = (f"{finding.state:<8}", STYLES[finding.state])

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from finetuner.api.words import count
 from finetuner.cli.completing import complete_files, complete_models
 from finetuner.cli.names import complete_runs, find_run
 from finetuner.cli.settings import Settings
 from finetuner.cli.submitting import csv_options
-from finetuner.cli.text import count, note, say_json
+from finetuner.cli.text import note, say_json
 from finetuner.cli.values import options_callback
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def _bar(source: Texts, *, show: bool | None) -> Iterator[Any]:
     """Show on a terminal's stderr how far it is: a share of the file, or a number of texts."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415 - as above
 
-    from finetuner.cli.console import PlainConsole  # noqa: PLC0415
+    from finetuner.aio.console import PlainConsole  # noqa: PLC0415
 
     is_shown = (sys.stderr.isatty() and not sys.stdout.isatty()) if show is None else show
     bar = Progress(

@@ -11,8 +11,8 @@ from typing import Final
 
 from finetuner import local
 from finetuner.api import embedded
+from finetuner.api.words import size
 from finetuner.cli.finding import Finding
-from finetuner.cli.text import size
 
 LITTLE_BYTES: Final = 2 * 10**9
 """A run of a small model takes some hundred megabytes."""

@@ -16,8 +16,8 @@ from typing import Any, Final
 import attrs
 
 from finetuner.api.embedded import is_newer, source_root
+from finetuner.api.words import count
 from finetuner.cli.finding import Finding
-from finetuner.cli.text import count
 
 MIN_PYTHON: Final = (3, 11)
 TORCH_TIMEOUT_S: Final = 120.0

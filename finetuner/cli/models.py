@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from finetuner.cli.text import note, say_json
-
 if TYPE_CHECKING:
     from finetuner.api.models import ModelInfo
 
@@ -80,7 +78,7 @@ def _row(model: ModelInfo, here: str | None) -> tuple[str, ...]:
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
     from rich.table import Table  # noqa: PLC0415 - help and completion load none of it
 
-    from finetuner.cli.console import PlainConsole  # noqa: PLC0415
+    from finetuner.aio.console import PlainConsole  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in COLUMNS:

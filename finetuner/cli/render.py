@@ -12,12 +12,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from finetuner.aio.console import PlainConsole
 from finetuner.api import convert
-from finetuner.api.types import Json, Metrics, Progress, RunInfo, RunStatus
+from finetuner.api.standing import details_text, progress_text, took_s
+from finetuner.api.types import Json, Metrics, RunInfo, RunStatus
 from finetuner.api.visible import visible
-from finetuner.cli.console import PlainConsole
+from finetuner.api.words import ago, count, duration
 from finetuner.cli.names import shown_name
-from finetuner.cli.text import ago, count, duration
 
 STYLES: Final[Mapping[RunStatus, str]] = {
     RunStatus.CREATED: "yellow",
@@ -37,36 +38,6 @@ def print_json(value: Any, *, indent: bool = True) -> None:
     """Print one JSON document on stdout."""
     sys.stdout.write(json_bytes(value, indent=indent).decode() + "\n")
     sys.stdout.flush()
-
-
-def took_s(info: RunInfo, now: dt.datetime) -> float | None:
-    """Give how long a run ran, or has run so far; None while it has not started."""
-    if info.started_at is None:
-        return None
-    return ((info.finished_at or now) - info.started_at).total_seconds()
-
-
-def progress_text(progress: Progress) -> str:
-    """Give a run's progress in words."""
-    parts = [progress.phase]
-    if progress.step is not None:
-        parts.append(f"step {progress.step}" + ("" if progress.steps is None else f" of {progress.steps}"))
-    if progress.loss is not None:
-        parts.append(f"loss {progress.loss:.3f}")
-    if progress.examples_per_s is not None:
-        parts.append(f"{progress.examples_per_s:.0f} examples/s")
-    if progress.left_s is not None:
-        parts.append(f"{duration(progress.left_s)} left")
-    return ", ".join(parts)
-
-
-def details_text(info: RunInfo) -> str:
-    """Give the one line that says most about where a run stands."""
-    if info.status is RunStatus.STARTED and info.progress is not None:
-        return progress_text(info.progress)
-    if info.status is RunStatus.CREATED and info.queue_position:
-        return info.details or f"{count(info.queue_position, 'run')} before it"
-    return info.details
 
 
 def print_runs(infos: Sequence[RunInfo], now: dt.datetime) -> None:

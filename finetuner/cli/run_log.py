@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from finetuner.aio.saying import say
 from finetuner.cli.names import ending, find_run, run_argument, shown_name
 from finetuner.cli.settings import Settings
-from finetuner.cli.text import note, say
+from finetuner.cli.text import note
 
 if TYPE_CHECKING:
     from finetuner.aio.client import AsyncClient

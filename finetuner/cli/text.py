@@ -1,24 +1,12 @@
-"""Text for people: what a terminal may show, times and amounts in words."""
+"""Text for people: what a terminal may show."""
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import sys
-from typing import Any, TextIO
+from typing import Any
 
-from finetuner.api.visible import visible
-
-
-def line_for(stream: TextIO, text: str) -> str:
-    """Give one line as this stream may have it: made visible on a terminal, as it is elsewhere."""
-    return visible(text) if stream.isatty() else text
-
-
-def say(text: str = "") -> None:
-    """Print one line of a run's own text on stdout, at once."""
-    sys.stdout.write(line_for(sys.stdout, text) + "\n")
-    sys.stdout.flush()
+from finetuner.aio.saying import line_for
 
 
 def say_json(value: Any, *, indent: bool = True) -> None:
@@ -32,42 +20,3 @@ def note(text: str) -> None:
     for line in text.split("\n"):
         sys.stderr.write(line_for(sys.stderr, line) + "\n")
     sys.stderr.flush()
-
-
-def duration(seconds: float) -> str:
-    """Give a length of time in words, such as `1 min 26 s`."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 86_400:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
-
-
-def ago(time: dt.datetime, now: dt.datetime) -> str:
-    """Give how long ago something was, by its largest unit; after 30 days, its date."""
-    seconds = (now - time).total_seconds()
-    if seconds < 5:
-        return "just now"
-    for unit, size in (("s", 60), ("min", 3600), ("h", 86_400), ("d", 30 * 86_400)):
-        if seconds < size:
-            step = {"s": 1, "min": 60, "h": 3600, "d": 86_400}[unit]
-            return f"{int(seconds // step)} {unit} ago"
-    return time.astimezone().strftime("%Y-%m-%d")
-
-
-def count(number: int, noun: str) -> str:
-    """Give a number with its noun, such as `1 run` or `16,017 runs`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def size(bytes_: int) -> str:
-    """Give a size in decimal units, such as `82.5 MB`."""
-    value = float(bytes_)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"

@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 
-from finetuner.cli.text import ago, count, duration, size
+from finetuner.api.words import ago, count, duration, size
 
 NOW = dt.datetime(2026, 5, 4, 12, 0, tzinfo=dt.UTC)
 
