@@ -153,8 +153,8 @@ def _config(wish: Submission, names: Mapping[str, str], callbacks: Sequence[Call
     if wish.task is Task.TRAINING:
         config["callbacks"] = [callback.to_wire() for callback in callbacks]
     for path, value in config.items():
-        if (place := _nan_in(value, path)) is not None:
-            raise InvalidInput(f"$.config.{place}: must be a number, not nan")
+        if (found := _not_finite(value, path)) is not None:
+            raise InvalidInput(f"$.config.{found[0]}: must be a finite number, not {found[1]}")
     try:
         plain = orjson.loads(orjson.dumps(config))
     except TypeError as error:
@@ -170,16 +170,16 @@ def _config(wish: Submission, names: Mapping[str, str], callbacks: Sequence[Call
     return dict(convert.write_sparse(checked))
 
 
-def _nan_in(value: Any, path: str) -> str | None:
-    """Give where a NaN stands, which JSON has no word for."""
+def _not_finite(value: Any, path: str) -> tuple[str, float] | None:
+    """Give where a number stands that JSON has no word for, and that number."""
     items: Iterable[tuple[str, Any]] = ()
     if isinstance(value, Mapping):
         items = ((f"{path}.{key}", item) for key, item in value.items())
     elif isinstance(value, list | tuple):
         items = ((f"{path}[{index}]", item) for index, item in enumerate(value))
-    elif isinstance(value, float) and math.isnan(value):
-        return path
-    return next((place for key, item in items if (place := _nan_in(item, key)) is not None), None)
+    elif isinstance(value, float) and not math.isfinite(value):
+        return path, value
+    return next((found for key, item in items if (found := _not_finite(item, key)) is not None), None)
 
 
 async def _check_free(transport: Transport, experiment: str, run_name: str) -> None:

@@ -11,6 +11,7 @@ from finetuner.api.callbacks import monitor_errors, together_errors
 from finetuner.api.config import HyperParameters, ModelConfig, RunRequest, TrainingConfig
 from finetuner.api.models import resolve
 from finetuner.api.names import check_name, is_id
+from finetuner.api.optimizers import optimizer_errors
 from finetuner.errors import FieldError, InvalidInput, ModelNotSupported
 
 _CHOICES: Final[tuple[tuple[catalog.Kind, str], ...]] = (
@@ -85,6 +86,9 @@ def config_errors(config: TrainingConfig) -> Iterator[FieldError]:
     hyper = config.hyper_parameters
     for kind, field in _CHOICES:
         yield from _choice_errors(kind, field, getattr(hyper, field), getattr(hyper, f"{field}_options"))
+    for field in ("optimizer", "loss_optimizer"):
+        if getattr(hyper, field) is not None:
+            yield from optimizer_errors(field, getattr(hyper, field), getattr(hyper, f"{field}_options"))
     yield from _loss_errors(hyper)
     yield from _scheduler_errors(hyper.scheduler, hyper.scheduler_options)
 

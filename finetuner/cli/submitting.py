@@ -31,7 +31,13 @@ _RUN_OPTIONS = (
         show_default=True,
         help="This machine's own server uses the CPU where there is no GPU.",
     ),
-    click.option("--num-workers", type=int, default=4, show_default=True, help="Kept in the config for old callers."),
+    click.option(
+        "--num-workers",
+        type=int,
+        default=4,
+        show_default=True,
+        help="Processes that tokenize ahead of a training, at most.",
+    ),
     click.option(
         "--csv-options",
         multiple=True,

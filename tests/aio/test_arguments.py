@@ -69,7 +69,7 @@ async def test_a_file_that_is_closed_and_an_option_that_is_no_number(client: Asy
         pass
     with pytest.raises(InvalidInput, match=r"^train_data is a file that is closed"):
         await client.fit(**{**FIT, "train_data": file})
-    with pytest.raises(InvalidInput, match=r"loss_options\.scale: must be a number, not nan"):
+    with pytest.raises(InvalidInput, match=r"loss_options\.scale: must be a finite number, not nan"):
         await client.fit(**FIT, loss_options={"scale": math.nan})
 
 

@@ -345,6 +345,20 @@ async def test_deleting_all_runs_spares_no_older_one(client: AsyncClient) -> Non
         await client.delete_runs("")
 
 
+async def test_a_wait_of_no_time_looks_once(client: AsyncClient, submit: Submit, tmp_path: Path) -> None:
+    ended = await submit(run_name="ended-already")
+    await ended.wait(60)
+    going = await submit(run_name="goes-on", gate=str(tmp_path / "gate"))
+    assert await (await client.get_run("ended-already")).wait(0) == ended
+    with pytest.raises(errors.WaitTimeout, match="goes-on had not ended after 0 s"):
+        await going.wait(0)
+    looking = client.as_completed([going, ended], timeout_s=0)
+    assert await anext(looking) == ended
+    with pytest.raises(errors.WaitTimeout, match="goes-on had not ended"):
+        await anext(looking)
+    (tmp_path / "gate").touch()
+
+
 async def test_many_runs_are_cancelled_and_deleted_by_a_filter(
     client: AsyncClient, submit: Submit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

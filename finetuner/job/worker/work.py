@@ -52,13 +52,15 @@ _CHANGE_WEIGHTS: Final = (BestModelCheckpoint, CustomCallback, WiSEFTCallback)
 def run(run_dir: Path, report: Report) -> int:
     """Do the job of a run directory; the exit code is 0 where it left an artifact."""
     datasets.disable_progress_bars()
+    task = Task.TRAINING
     try:
-        if task_of(run_dir) == Task.GENERATION:
+        task = Task(task_of(run_dir))
+        if task is Task.GENERATION:
             synthesize(run_dir, report)
         else:
             _work(run_dir, report)
     except Exception as error:  # noqa: BLE001 - the process ends here, and the reason goes into log and events
-        failure = describe(error)
+        failure = describe(error, task)
         for line in (failure.traceback or "").splitlines():
             report.say(line)
         report.say(f"failed: {failure.type}: {failure.message}")
