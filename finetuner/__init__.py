@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
 _SYNC: Final = (
-    "Client Completed Experiment LogStream Run RunIterator Watch as_completed build_model close console_url "
-    "create_experiment create_run create_synthesis_run create_training_run delete_experiment delete_experiments "
-    "delete_run delete_runs describe_models encode fit get_experiment get_model get_run get_run_by_id get_token "
-    "iter_runs list_callbacks list_datasets list_experiments list_model_options list_models list_runs login "
-    "synthesize wait_all watch"
+    "Client Completed Experiment LogStream Run RunIterator Watch as_completed build_model cancel_runs close "
+    "console_url count_runs create_experiment create_run create_synthesis_run create_training_run delete_experiment "
+    "delete_experiments delete_run delete_runs describe_models encode fit get_experiment get_model get_run "
+    "get_run_by_id get_token iter_runs list_callbacks list_datasets list_experiments list_model_options list_models "
+    "list_runs login synthesize wait_all watch"
 ).split()
 _MODULES: Final = "aio api callback cli data errors experiment local model portal run sync".split()
 _PLACES: Final = {
@@ -34,6 +34,7 @@ _PLACES: Final = {
     "DatasetInfo": "finetuner.api.types",
     "Failure": "finetuner.errors",
     "FinetunerError": "finetuner.errors",
+    "RunFilter": "finetuner.api.selecting",
     "RunInfo": "finetuner.api.types",
     "RunStatus": "finetuner.api.types",
     "cos_sim": "finetuner.model",

@@ -17,6 +17,7 @@ from finetuner.aio.logstream import AsyncLogStream as AsyncLogStream
 from finetuner.aio.run import AsyncRun as AsyncRun
 from finetuner.aio.watch import AsyncCompleted as AsyncCompleted
 from finetuner.aio.watch import AsyncWatch as AsyncWatch
+from finetuner.api.selecting import RunFilter as RunFilter
 from finetuner.api.types import Change as Change
 from finetuner.api.types import DatasetInfo as DatasetInfo
 from finetuner.api.types import RunInfo as RunInfo
@@ -35,8 +36,10 @@ from finetuner.sync import RunIterator as RunIterator
 from finetuner.sync import Watch as Watch
 from finetuner.sync import as_completed as as_completed
 from finetuner.sync import build_model as build_model
+from finetuner.sync import cancel_runs as cancel_runs
 from finetuner.sync import close as close
 from finetuner.sync import console_url as console_url
+from finetuner.sync import count_runs as count_runs
 from finetuner.sync import create_experiment as create_experiment
 from finetuner.sync import create_run as create_run
 from finetuner.sync import create_synthesis_run as create_synthesis_run

@@ -17,6 +17,7 @@ The tree::
     ├── RunFailed                           the run ended as FAILED; `.failure` says why
     ├── RunDeleted                          the run was deleted while it was waited for
     ├── WaitTimeout (TimeoutError)          the wait ended, the run goes on
+    ├── NotLoaded                           the run was listed without its config; `refresh()` gets it
     ├── LogTooLarge                         ask for its tail, or stream it
     ├── LogTruncated                        the log is shorter than the position asked for
     ├── ArtifactExists (FileExistsError)    another file stands at that path
@@ -151,6 +152,10 @@ class RunDeleted(FinetunerError):
 
 class WaitTimeout(FinetunerError, TimeoutError):
     """The wait ended before the run did; the run goes on."""
+
+
+class NotLoaded(FinetunerError):
+    """The run was listed with `with_config=False`, and its config was asked for."""
 
 
 class LogTooLarge(FinetunerError):

@@ -115,9 +115,16 @@ class Types:
         return self._container(plain, value, self.to_async)
 
     def _optional(self, node: ast.expr, members: list[ast.expr], value: str, turned: str) -> str:
-        if len(members) != 2 or not any(isinstance(one, ast.Constant) and one.value is None for one in members):
-            raise self.place.refuse(node, f"{ast.unparse(node)!r}: more than a container or None")
-        return f"None if {value} is None else {turned}"
+        """Give the expression for a container of async values beside plain classes and None, which stay as they are."""
+        kept = []
+        for member in members:
+            if isinstance(member, ast.Constant) and member.value is None:
+                kept.append(f"{value} is None")
+            elif isinstance(member, ast.Name) and not self.concerns(member):
+                kept.append(f"isinstance({value}, {member.id})")
+        if len(kept) != len(members) - 1:
+            raise self.place.refuse(node, f"{ast.unparse(node)!r}: more than a container, plain classes and None")
+        return f"{value} if {' or '.join(kept)} else {turned}"
 
     def _container(self, node: ast.expr, value: str, turn: Turn) -> str:
         if not isinstance(node, ast.Subscript):

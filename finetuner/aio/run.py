@@ -17,7 +17,7 @@ from finetuner.api import convert
 from finetuner.api.history import points
 from finetuner.api.types import ArtifactInfo, History, Json, Metrics, RunInfo, RunStatus, Task
 from finetuner.api.visible import visible
-from finetuner.errors import ArtifactExists, Failure, InvalidInput, LogTooLarge, RunFailed
+from finetuner.errors import ArtifactExists, Failure, InvalidInput, LogTooLarge, NotLoaded, RunFailed
 from finetuner.model import DATA_NOT_MODEL
 
 if TYPE_CHECKING:
@@ -60,13 +60,24 @@ class AsyncRun:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What it was asked to do, the server's defaults filled in; a copy."""
-        return copy.deepcopy(self._raw.get("config") or {})
+        """What it was asked to do, the server's defaults filled in; a copy.
+
+        Raises:
+            NotLoaded: It was listed with `with_config=False`; `refresh()` gets it.
+        """
+        return copy.deepcopy(self._config)
+
+    @property
+    def _config(self) -> dict[str, Any]:
+        if "config" not in self._raw:
+            raise NotLoaded(f"run {self.name!r} was listed without its config: refresh() it, and it is there")
+        config: dict[str, Any] = self._raw["config"] or {}
+        return config
 
     @property
     def train_data(self) -> str:
         """The name of its training data on the server, or the id of the artifact that holds it."""
-        return str((self._raw.get("config") or {}).get("data", {}).get("train_data", ""))
+        return str(self._config.get("data", {}).get("train_data", ""))
 
     @property
     def info(self) -> RunInfo:

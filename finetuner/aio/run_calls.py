@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import attrs
 
 from finetuner.aio.arguments import checked
 from finetuner.aio.calls import ClientCalls, page_query
@@ -11,7 +14,10 @@ from finetuner.aio.listing import AsyncRunIterator
 from finetuner.aio.run import AsyncRun
 from finetuner.aio.transport import Request
 from finetuner.aio.watch import AsyncCompleted, AsyncWatch
+from finetuner.api import convert
+from finetuner.api.config import MAX_BATCH, BatchRequest
 from finetuner.api.names import check_experiment_name, check_name, is_id
+from finetuner.api.selecting import RunFilter, check_sort, in_order
 from finetuner.api.types import RunStatus, Task
 from finetuner.errors import InvalidInput
 
@@ -59,6 +65,13 @@ class RunCalls(ClientCalls):
         name_prefix: str | None = None,
         tag: str | Sequence[str] | None = None,
         task: str | Task | None = None,
+        created_after: dt.datetime | str | None = None,
+        created_before: dt.datetime | str | None = None,
+        finished_after: dt.datetime | str | None = None,
+        finished_before: dt.datetime | str | None = None,
+        metric: str | Sequence[str] | None = None,
+        sort: str | None = None,
+        with_config: bool = True,
     ) -> list[AsyncRun]:
         """Give runs, newest first: each that matched throughout the call, each once.
 
@@ -72,17 +85,44 @@ class RunCalls(ClientCalls):
             name_prefix: Only runs whose name starts so.
             tag: Only runs that have this tag, or all of these.
             task: `training` or `generation`.
+            created_after: Only runs created at this time or later: a datetime or an ISO 8601 text, in local time
+                where it has no zone.
+            created_before: Only runs created before this time.
+            finished_after: Only runs that ended at this time or later.
+            finished_before: Only runs that ended before this time.
+            metric: Only runs that fulfil this condition on a metric, or all of these: `after.reciprocal_rank>0.8`.
+            sort: Another order than newest first: `created`, `started`, `finished`, `duration`, `name`, `experiment`,
+                `status`, `before.METRIC` or `after.METRIC`; with `-` before it, greatest, newest or longest first. Runs
+                that lack it come last. It is the client that sorts, once all runs are in.
+            with_config: Give each run with its config; a long list without them comes faster and takes less memory, and
+                `run.config` then says how to get it.
 
         Example:
             for run in await client.list_runs(status="FAILED"):
                 print(run.name, run.info.details)
         """
-        query = _filters(experiment_name, status=status, name_prefix=name_prefix, tag=tag, task=task)
+        wanted = RunFilter(
+            experiment_name=experiment_name,
+            status=status,
+            name_prefix=name_prefix,
+            tag=tag,
+            task=task,
+            created_after=created_after,
+            created_before=created_before,
+            finished_after=finished_after,
+            finished_before=finished_before,
+            metric=metric,
+        )
+        if sort is not None:
+            check_sort(sort)
         if page is None and size is None:
-            async with self._iter_runs(query) as runs:
-                return [run async for run in runs]
-        shown = page_query(page, size)
-        answer = await self._transport.call(Request(route="runs_list", query={**query, **shown}))
+            async with self._iter_runs(wanted, with_config=with_config) as runs:
+                found = [run async for run in runs]
+            return found if sort is None else in_order(found, sort, lambda run: run._raw)  # noqa: SLF001 - one package
+        if sort is not None:
+            raise InvalidInput("sort orders the whole list: leave page and size out, and cut the list that comes")
+        query = {**wanted.query(), **page_query(page, size), "with_config": None if with_config else 0}
+        answer = await self._transport.call(Request(route="runs_list", query=query))
         return [AsyncRun(self, raw) for raw in answer.json()["items"]]
 
     def iter_runs(
@@ -93,6 +133,12 @@ class RunCalls(ClientCalls):
         name_prefix: str | None = None,
         tag: str | Sequence[str] | None = None,
         task: str | Task | None = None,
+        created_after: dt.datetime | str | None = None,
+        created_before: dt.datetime | str | None = None,
+        finished_after: dt.datetime | str | None = None,
+        finished_before: dt.datetime | str | None = None,
+        metric: str | Sequence[str] | None = None,
+        with_config: bool = True,
     ) -> AsyncRunIterator:
         """Give runs, newest first, the first of them before the last page is in; arguments as of `list_runs`.
 
@@ -102,17 +148,52 @@ class RunCalls(ClientCalls):
             name_prefix: Only runs whose name starts so.
             tag: Only runs that have this tag, or all of these.
             task: `training` or `generation`.
+            created_after: Only runs created at this time or later: a datetime or an ISO 8601 text, in local time
+                where it has no zone.
+            created_before: Only runs created before this time.
+            finished_after: Only runs that ended at this time or later.
+            finished_before: Only runs that ended before this time.
+            metric: Only runs that fulfil this condition on a metric, or all of these: `after.reciprocal_rank>0.8`.
+            with_config: Give each run with its config; a long list without them comes faster and takes less memory, and
+                `run.config` then says how to get it.
 
         Example:
             async for run in client.iter_runs(name_prefix="nightly-"):
                 print(run.name, run.info.status)
         """
-        return self._iter_runs(_filters(experiment_name, status=status, name_prefix=name_prefix, tag=tag, task=task))
+        wanted = RunFilter(
+            experiment_name=experiment_name,
+            status=status,
+            name_prefix=name_prefix,
+            tag=tag,
+            task=task,
+            created_after=created_after,
+            created_before=created_before,
+            finished_after=finished_after,
+            finished_before=finished_before,
+            metric=metric,
+        )
+        return self._iter_runs(wanted, with_config=with_config)
 
-    def _iter_runs(self, query: Mapping[str, object]) -> AsyncRunIterator:
+    async def count_runs(self, filters: RunFilter | None = None, *, by: Literal["status"] = "status") -> dict[str, int]:
+        """Count runs, in one request: how many there are of each status.
+
+        Args:
+            filters: Only these; None: all of the user's.
+            by: `status`.
+
+        Example:
+            counts = await client.count_runs(RunFilter(experiment_name="nightly"))
+            print(counts["FAILED"], "of", sum(counts.values()), "failed")
+        """
+        query = {**(filters or RunFilter()).query(), "count": by}
+        counts = (await self._transport.call(Request(route="runs_list", query=query))).json()["counts"]
+        return {status.value: int(counts.get(status.value, 0)) for status in RunStatus}
+
+    def _iter_runs(self, wanted: RunFilter, *, with_config: bool) -> AsyncRunIterator:
         return AsyncRunIterator(
             self._transport,
-            query=query,
+            query={**wanted.query(), "with_config": None if with_config else 0},
             make_run=lambda raw: AsyncRun(self, raw),
             concurrency=min(self._connections, 16),
         )
@@ -133,28 +214,74 @@ class RunCalls(ClientCalls):
         # By id: a repeated request must never meet a new run of the same name.
         await (await self.get_run(run_name, experiment_name)).delete()
 
-    async def delete_runs(self, experiment_name: str | None = None) -> None:
-        """Delete all runs of an experiment, or of all; those made after the call began stay.
+    async def delete_runs(
+        self,
+        experiment_name: str | None = None,
+        *,
+        filters: RunFilter | Iterable[AsyncRun] | None = None,
+        dry_run: bool = False,
+    ) -> list[AsyncRun]:
+        """Delete all runs of an experiment, or of all, or those that a filter tells; those made meanwhile stay.
 
         Args:
             experiment_name: The experiment; None: all of them.
+            filters: Only these: a `RunFilter`, or runs.
+            dry_run: Delete nothing.
+
+        Returns:
+            The runs that were deleted, newest first, or with dry_run would be; they have no config.
+
+        Raises:
+            ExperimentNotFound: There is no such experiment.
 
         Example:
-            await client.delete_runs("nightly")
+            for run in await client.delete_runs("nightly", filters=RunFilter(status="FAILED"), dry_run=True):
+                print(run.name)
         """
-        query = _filters(experiment_name)
-        newest = (await self._transport.call(Request(route="runs_list", query={**query, "limit": 1}))).json()["items"]
-        if not newest:
-            if experiment_name is not None:
-                request = Request(route="experiment_get", parts={"experiment": experiment_name})
-                await self._transport.call(request)  # raises where there is no such experiment
-            return
-        before = {"before_seq": newest[0]["seq"] + 1}
-        if experiment_name is None:
-            await self._transport.call(Request(route="runs_delete", query=before))
-        else:
-            parts = {"experiment": experiment_name}
-            await self._transport.call(Request(route="experiment_runs_delete", parts=parts, query=before))
+        if experiment_name is not None:
+            filters = _within(check_name(experiment_name, "experiment"), filters)
+        # No runs are no runs: an empty list must never become all of them.
+        return await self._to_each(
+            "delete", await self._chosen(RunFilter() if filters is None else filters), dry_run=dry_run
+        )
+
+    async def cancel_runs(self, filters: RunFilter | Iterable[AsyncRun], *, dry_run: bool = False) -> list[AsyncRun]:
+        """Stop those of these runs that have not ended, or take them out of the queue.
+
+        Args:
+            filters: Which ones: a `RunFilter`, or runs.
+            dry_run: Stop nothing.
+
+        Returns:
+            The runs that were stopped, newest first, or with dry_run would be; they have no config. A run that is
+            STARTED ends as FAILED within seconds: `wait_all` waits for that.
+
+        Example:
+            stopped = await client.cancel_runs(RunFilter(experiment_name="nightly"))
+            print(len(stopped), "stopped")
+        """
+        live = [run for run in await self._chosen(filters) if not run.info.status.is_terminal]
+        return await self._to_each("cancel", live, dry_run=dry_run)
+
+    async def _chosen(self, filters: RunFilter | Iterable[AsyncRun]) -> list[AsyncRun]:
+        if not isinstance(filters, RunFilter):
+            return list(dict.fromkeys(filters))
+        async with self._iter_runs(filters, with_config=False) as found:
+            return [run async for run in found]
+
+    async def _to_each(
+        self, action: Literal["cancel", "delete"], chosen: Sequence[AsyncRun], *, dry_run: bool
+    ) -> list[AsyncRun]:
+        """Do something to runs, some at a time, and give those that it was done to."""
+        if dry_run:
+            return list(chosen)
+        done: set[str] = set()
+        for start in range(0, len(chosen), MAX_BATCH):
+            ids = [run.id for run in chosen[start : start + MAX_BATCH]]
+            body = convert.dumps(BatchRequest(action=action, ids=ids))
+            answer = await self._transport.call(Request(route="runs_batch", body=body, keyed=True))
+            done |= set(answer.json()["done"])
+        return [run for run in chosen if run.id in done]
 
     def watch(self, runs: Iterable[AsyncRun] | None = None, since: int | None = None) -> AsyncWatch:
         """Follow the changes of runs over one connection: first as they stand, then what changes.
@@ -207,14 +334,15 @@ class RunCalls(ClientCalls):
         return wanted
 
 
-def _filters(experiment_name: str | None, **given: Any) -> dict[str, object]:
-    if experiment_name is not None:
-        check_name(experiment_name, "experiment")
-    query: dict[str, object] = {"experiment": experiment_name}
-    for key, value in given.items():
-        query[key] = value if value is None or isinstance(value, str) else [str(one) for one in value]
-    statuses = query.get("status")
-    for status in [statuses] if isinstance(statuses, str) else statuses or []:  # type: ignore[attr-defined] # a list
-        if status not in RunStatus.__members__:
-            raise InvalidInput(f"there is no status {status!r}; there are {', '.join(RunStatus)}")
-    return query
+def _within(experiment_name: str, filters: RunFilter | Iterable[AsyncRun] | None) -> RunFilter | list[AsyncRun]:
+    """Give those of some runs that are in an experiment.
+
+    Raises:
+        InvalidInput: They are to be in another one as well.
+    """
+    if filters is None or isinstance(filters, RunFilter):
+        other = None if filters is None else filters.experiment_name
+        if other not in (None, experiment_name):
+            raise InvalidInput(f"experiment_name={experiment_name!r} and filters, which say {other!r}, contradict")
+        return attrs.evolve(filters or RunFilter(), experiment_name=experiment_name)
+    return [run for run in filters if run.experiment_name == experiment_name]

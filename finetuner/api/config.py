@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import attrs
 
 from finetuner.api.types import Json, Task
+
+MAX_BATCH: Final = 200
+"""Most runs of one batch: what is done to them is one transaction, and others wait for its end."""
 
 
 class RefusedValueError(ValueError):
@@ -52,6 +55,11 @@ def _below(high: float) -> Validator:
 def _share(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
     if not 0 <= value < 1:
         raise RefusedValueError(attribute.name, f"must be at least 0 and less than 1, not {value}")
+
+
+def _few(_: object, attribute: attrs.Attribute[Any], value: list[str]) -> None:
+    if not 1 <= len(value) <= MAX_BATCH:
+        raise RefusedValueError(attribute.name, f"must be 1 to {MAX_BATCH} ids, not {len(value)}")
 
 
 @attrs.frozen(kw_only=True)
@@ -155,6 +163,15 @@ class ExperimentRequest:
 
     name: str
     description: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class BatchRequest:
+    """The body of `POST /api/v1/runs/batch`: one thing to do to several runs."""
+
+    action: Literal["cancel", "delete"]
+    ids: list[str] = attrs.field(validator=_few)
+    """Of runs; those that are not there, or not the caller's, are passed over."""
 
 
 @attrs.frozen(kw_only=True)

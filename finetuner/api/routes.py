@@ -76,6 +76,7 @@ ROUTES: Final = (
     Route("experiment_runs_delete", "DELETE", _E + "/{experiment}/runs", "user", "Delete the runs of an experiment"),
     Route("runs_list", "GET", "/api/v1/runs", "user", "Runs of all experiments, by ranges of seq"),
     Route("runs_delete", "DELETE", "/api/v1/runs", "user", "Delete the runs of all experiments"),
+    Route("runs_batch", "POST", "/api/v1/runs/batch", "user", "Cancel or delete several runs"),
     *_of_run("get", "GET", "", "One run"),
     *_of_run("delete", "DELETE", "", "Delete a run; one that is STARTED is stopped first"),
     *_of_run("status", "GET", "/status", "Status and details"),

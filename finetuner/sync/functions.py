@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from finetuner.aio.calls import DEFAULT_PAGE_SIZE
+from finetuner.api.selecting import RunFilter
 from finetuner.api.types import DatasetInfo, RunStatus, Task
 from finetuner.callback import Callback, DataSource
 from finetuner.data import CSVOptions
@@ -185,6 +187,13 @@ def list_runs(
     name_prefix: str | None = None,
     tag: str | Sequence[str] | None = None,
     task: str | Task | None = None,
+    created_after: dt.datetime | str | None = None,
+    created_before: dt.datetime | str | None = None,
+    finished_after: dt.datetime | str | None = None,
+    finished_before: dt.datetime | str | None = None,
+    metric: str | Sequence[str] | None = None,
+    sort: str | None = None,
+    with_config: bool = True,
 ) -> list[Run]:
     """Give runs, newest first: each that matched throughout the call, each once.
 
@@ -198,12 +207,38 @@ def list_runs(
         name_prefix: Only runs whose name starts so.
         tag: Only runs that have this tag, or all of these.
         task: `training` or `generation`.
+        created_after: Only runs created at this time or later: a datetime or an ISO 8601 text, in local time
+            where it has no zone.
+        created_before: Only runs created before this time.
+        finished_after: Only runs that ended at this time or later.
+        finished_before: Only runs that ended before this time.
+        metric: Only runs that fulfil this condition on a metric, or all of these: `after.reciprocal_rank>0.8`.
+        sort: Another order than newest first: `created`, `started`, `finished`, `duration`, `name`, `experiment`,
+            `status`, `before.METRIC` or `after.METRIC`; with `-` before it, greatest, newest or longest first. Runs
+            that lack it come last. It is the client that sorts, once all runs are in.
+        with_config: Give each run with its config; a long list without them comes faster and takes less memory, and
+            `run.config` then says how to get it.
 
     Example:
         for run in finetuner.list_runs(status="FAILED"):
             print(run.name, run.info.details)
     """
-    return _client().list_runs(experiment_name, page, size, status=status, name_prefix=name_prefix, tag=tag, task=task)
+    return _client().list_runs(
+        experiment_name,
+        page,
+        size,
+        status=status,
+        name_prefix=name_prefix,
+        tag=tag,
+        task=task,
+        created_after=created_after,
+        created_before=created_before,
+        finished_after=finished_after,
+        finished_before=finished_before,
+        metric=metric,
+        sort=sort,
+        with_config=with_config,
+    )
 
 
 def iter_runs(
@@ -213,6 +248,12 @@ def iter_runs(
     name_prefix: str | None = None,
     tag: str | Sequence[str] | None = None,
     task: str | Task | None = None,
+    created_after: dt.datetime | str | None = None,
+    created_before: dt.datetime | str | None = None,
+    finished_after: dt.datetime | str | None = None,
+    finished_before: dt.datetime | str | None = None,
+    metric: str | Sequence[str] | None = None,
+    with_config: bool = True,
 ) -> RunIterator:
     """Give runs, newest first, the first of them before the last page is in; arguments as of `list_runs`.
 
@@ -222,12 +263,46 @@ def iter_runs(
         name_prefix: Only runs whose name starts so.
         tag: Only runs that have this tag, or all of these.
         task: `training` or `generation`.
+        created_after: Only runs created at this time or later: a datetime or an ISO 8601 text, in local time
+            where it has no zone.
+        created_before: Only runs created before this time.
+        finished_after: Only runs that ended at this time or later.
+        finished_before: Only runs that ended before this time.
+        metric: Only runs that fulfil this condition on a metric, or all of these: `after.reciprocal_rank>0.8`.
+        with_config: Give each run with its config; a long list without them comes faster and takes less memory, and
+            `run.config` then says how to get it.
 
     Example:
         for run in finetuner.iter_runs(name_prefix="nightly-"):
             print(run.name, run.info.status)
     """
-    return _client().iter_runs(experiment_name, status=status, name_prefix=name_prefix, tag=tag, task=task)
+    return _client().iter_runs(
+        experiment_name,
+        status=status,
+        name_prefix=name_prefix,
+        tag=tag,
+        task=task,
+        created_after=created_after,
+        created_before=created_before,
+        finished_after=finished_after,
+        finished_before=finished_before,
+        metric=metric,
+        with_config=with_config,
+    )
+
+
+def count_runs(filters: RunFilter | None = None, *, by: Literal["status"] = "status") -> dict[str, int]:
+    """Count runs, in one request: how many there are of each status.
+
+    Args:
+        filters: Only these; None: all of the user's.
+        by: `status`.
+
+    Example:
+        counts = finetuner.count_runs(RunFilter(experiment_name="nightly"))
+        print(counts["FAILED"], "of", sum(counts.values()), "failed")
+    """
+    return _client().count_runs(filters, by=by)
 
 
 def delete_run(run_name: str, experiment_name: str | None = None) -> None:
@@ -246,16 +321,45 @@ def delete_run(run_name: str, experiment_name: str | None = None) -> None:
     _client().delete_run(run_name, experiment_name)
 
 
-def delete_runs(experiment_name: str | None = None) -> None:
-    """Delete all runs of an experiment, or of all; those made after the call began stay.
+def delete_runs(
+    experiment_name: str | None = None, *, filters: RunFilter | Iterable[Run] | None = None, dry_run: bool = False
+) -> list[Run]:
+    """Delete all runs of an experiment, or of all, or those that a filter tells; those made meanwhile stay.
 
     Args:
         experiment_name: The experiment; None: all of them.
+        filters: Only these: a `RunFilter`, or runs.
+        dry_run: Delete nothing.
+
+    Returns:
+        The runs that were deleted, newest first, or with dry_run would be; they have no config.
+
+    Raises:
+        ExperimentNotFound: There is no such experiment.
 
     Example:
-        finetuner.delete_runs("nightly")
+        for run in finetuner.delete_runs("nightly", filters=RunFilter(status="FAILED"), dry_run=True):
+            print(run.name)
     """
-    _client().delete_runs(experiment_name)
+    return _client().delete_runs(experiment_name, filters=filters, dry_run=dry_run)
+
+
+def cancel_runs(filters: RunFilter | Iterable[Run], *, dry_run: bool = False) -> list[Run]:
+    """Stop those of these runs that have not ended, or take them out of the queue.
+
+    Args:
+        filters: Which ones: a `RunFilter`, or runs.
+        dry_run: Stop nothing.
+
+    Returns:
+        The runs that were stopped, newest first, or with dry_run would be; they have no config. A run that is
+        STARTED ends as FAILED within seconds: `wait_all` waits for that.
+
+    Example:
+        stopped = finetuner.cancel_runs(RunFilter(experiment_name="nightly"))
+        print(len(stopped), "stopped")
+    """
+    return _client().cancel_runs(filters, dry_run=dry_run)
 
 
 def watch(runs: Iterable[Run] | None = None, since: int | None = None) -> Watch:

@@ -43,7 +43,11 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What it was asked to do, the server's defaults filled in; a copy."""
+        """What it was asked to do, the server's defaults filled in; a copy.
+
+        Raises:
+            NotLoaded: It was listed with `with_config=False`; `refresh()` gets it.
+        """
         return self._async.config
 
     @property

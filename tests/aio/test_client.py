@@ -19,6 +19,7 @@ from finetuner import errors, local
 from finetuner.aio import transfer
 from finetuner.aio.client import AsyncClient
 from finetuner.aio.run import AsyncRun
+from finetuner.api.selecting import RunFilter
 from finetuner.api.types import RunStatus
 from finetuner.callback import CustomCallback, WandBLogger
 from tests.aio.conftest import Home, Submit, submit_to
@@ -26,6 +27,44 @@ from tests.portal.scripts import run as run_script
 from tests.proxy_support import Fault, FaultProxy
 
 pytestmark = pytest.mark.anyio
+
+
+async def test_lists_are_filtered_by_the_server_and_put_in_order_here(client: AsyncClient, submit: Submit) -> None:
+    def measured(value: float) -> list[dict[str, object]]:
+        return [{"kind": "metrics", "stage": "after", "values": {"recall_at_1": value}}]
+
+    values = (0.5, 0.9, 0.7)
+    made = [await submit(run_name=f"sifted-{value}", tags=["sifted"], events=measured(value)) for value in values]
+    await client.wait_all(made, timeout_s=60)
+    low, high, middle = made
+    found = await client.list_runs(tag="sifted", metric=["after.recall_at_1>0.5", "after.recall_at_1<=0.9"])
+    assert found == [middle, high]
+    assert await client.list_runs(tag="sifted", metric="before.recall_at_1>0") == []
+    assert await client.list_runs(tag="sifted", sort="-after.recall_at_1") == [high, middle, low]
+    assert await client.list_runs(tag="sifted", sort="created", finished_after=made[0].info.created_at) == made
+    assert await client.list_runs(tag="sifted", created_before=high.info.created_at) == [low]
+    assert [run async for run in client.iter_runs(tag="sifted", finished_before="2020-01-01")] == []
+    failed = RunFilter(tag="sifted", status="FAILED")
+    assert await client.count_runs(failed) == dict.fromkeys(map(str, RunStatus), 0)
+    assert (await client.count_runs(RunFilter(tag="sifted")))["FINISHED"] == 3
+    for wrong in ({"sort": "size"}, {"sort": "name", "page": 1}, {"metric": "after"}, {"finished_after": "now"}):
+        with pytest.raises(errors.InvalidInput, match=next(iter(wrong))):
+            await client.list_runs(**wrong)
+
+
+async def test_a_list_without_configs_says_how_to_get_one(client: AsyncClient, submit: Submit) -> None:
+    made = await submit(run_name="light")
+    for listed in (
+        await client.list_runs(name_prefix="light", with_config=False),
+        await client.list_runs(name_prefix="light", with_config=False, size=1),
+        [run async for run in client.iter_runs(name_prefix="light", with_config=False)],
+    ):
+        (run,) = listed
+        assert run.info.name == "light"
+        for ask in (lambda run=run: run.config, lambda run=run: run.train_data):
+            with pytest.raises(errors.NotLoaded, match=r"'light' was listed without its config: refresh\(\) it"):
+                ask()
+        assert (await run.refresh()).config == made.config
 
 
 async def test_a_list_left_by_break_stops_fetching(client: AsyncClient, submit: Submit) -> None:
@@ -102,6 +141,35 @@ async def test_an_interrupted_create_can_be_repeated_by_its_key(client: AsyncCli
     assert await submit_to(client, run_name="keyed", key="k-1") == first
     with pytest.raises(errors.Conflict):
         await submit_to(client, run_name="keyed-2", key="k-1")
+
+
+async def test_many_runs_are_cancelled_and_deleted_by_a_filter(
+    client: AsyncClient, submit: Submit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("finetuner.aio.run_calls.MAX_BATCH", 2)
+    ended = await submit(run_name="bulk-ended", tags=["bulk"])
+    await ended.wait(60)
+    made = [await submit(run_name=f"bulk-{n}", tags=["bulk"], gate=str(tmp_path / "never")) for n in range(5)]
+    bulk = RunFilter(tag="bulk")
+    newest_first = made[::-1]
+    assert await client.cancel_runs(bulk, dry_run=True) == newest_first
+    assert await client.delete_runs(filters=bulk, dry_run=True) == [*newest_first, ended]
+    assert await client.count_runs(RunFilter(tag="bulk", status="FAILED")) == dict.fromkeys(map(str, RunStatus), 0)
+    assert await client.cancel_runs([made[0], made[0], ended]) == [made[0]]
+    with pytest.raises(errors.RunFailed, match="cancelled"):
+        await made[0].wait(60)
+    assert await client.cancel_runs(RunFilter(name_prefix="bulk-")) == newest_first[:-1]
+    with pytest.raises(errors.RunFailed, match="cancelled"):
+        await client.wait_all(made, timeout_s=60)
+    assert await client.cancel_runs(bulk) == []
+    assert await client.delete_runs("elsewhere", filters=made) == await client.delete_runs(filters=[]) == []
+    with pytest.raises(errors.InvalidInput, match="'default' and filters, which say 'lab', contradict"):
+        await client.delete_runs("default", filters=RunFilter(experiment_name="lab"))
+    assert await client.delete_runs("default", filters=RunFilter(tag="bulk", status="FAILED")) == newest_first
+    assert await client.list_runs(tag="bulk") == [ended]
+    assert await client.delete_runs(filters=(run for run in [*made, ended])) == [ended]
+    with pytest.raises(errors.InvalidInput, match="filters must be"):
+        await client.cancel_runs("bulk")  # type: ignore[arg-type]
 
 
 async def test_an_artifact_is_resumed_checked_and_never_overwritten_unasked(

@@ -344,6 +344,42 @@ async def test_a_collection_is_deleted_up_to_a_seq(client: Client) -> None:
     assert (await client.call("runs_delete")).json == {"deleted": 1}
 
 
+async def test_a_batch_is_done_to_the_callers_own_runs_alone(client: Client, quiet: Service) -> None:
+    stranger = await quiet.other()
+    await stranger.dataset()
+    theirs = await stranger.run(name="theirs")
+    waiting, running, ended = [await client.run(name=name) for name in ("waiting", "running", "ended")]
+    async with quiet.database.write() as tx:
+        assert await runs.started(tx, running["id"], "cpu")
+        assert await runs.ended(tx, ended["id"], status=RunStatus.FAILED, details="broken")
+    ids = [waiting["id"], running["id"], ended["id"], theirs["id"], "f" * 24, waiting["id"]]
+    answer = await client.ask("POST", "/api/v1/runs/batch", json_body={"action": "cancel", "ids": ids})
+    assert (answer.status, sorted(answer.json["done"])) == (200, sorted([waiting["id"], running["id"]]))
+    shown = {run["name"]: run for run in (await client.call("runs_list")).json["items"]}
+    assert (shown["waiting"]["status"], shown["waiting"]["failure"]["type"]) == ("FAILED", "Cancelled")
+    assert shown["running"]["details"].startswith("stopping: cancelled by ")
+    assert shown["ended"]["details"] == "broken"
+    answer = await client.ask("POST", "/api/v1/runs/batch", json_body={"action": "delete", "ids": ids})
+    assert sorted(answer.json["done"]) == sorted(ids[:3])
+    assert (await client.call("runs_list")).json["items"] == []
+    assert (await stranger.call("run_get", id=theirs["id"])).json["status"] == "CREATED"
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({"action": "cancel", "ids": []}, "$.ids"),
+        ({"action": "cancel", "ids": ["f" * 24] * 201}, "$.ids"),
+        ({"action": "finish", "ids": ["f" * 24]}, "$.action"),
+        ({"action": "cancel", "ids": "f" * 24}, "$.ids"),
+        ({"action": "cancel"}, "$.ids"),
+    ],
+)
+async def test_a_batch_that_makes_no_sense_is_refused(client: Client, body: dict[str, Any], path: str) -> None:
+    answer = await client.ask("POST", "/api/v1/runs/batch", json_body=body)
+    assert (answer.status, answer.json["errors"][0]["path"]) == (422, path)
+
+
 async def test_lists_are_filtered(client: Client, quiet: Service) -> None:
     one = await client.run(name="alpha-1", tags=["x", "y"], experiment="a")
     two = await client.run(name="alpha-2", tags=["x"], experiment="b")

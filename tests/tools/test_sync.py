@@ -50,6 +50,7 @@ item.note = "noted"
 assert item.note == item.renew().note == "noted" and item.renew() is item
 assert repr(item) == "<Item 7>" and not hasattr(item, "_hidden")
 assert [item.number for item in shop.stocked([1, 2])] == [1, 2] and Shop.in_stock is Shop.stocked
+assert (shop.weighed(), shop.weighed(5), shop.weighed(iter(shop.stocked([1, 2])))) == (0, 5, 3)
 shop.close()
 """
 

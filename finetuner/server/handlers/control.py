@@ -1,13 +1,17 @@
-"""Ends: of a run, and of the server."""
+"""Ends: of a run, of several, and of the server."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
+from sqlalchemy import Row
 
+from finetuner.api import lifecycle
+from finetuner.api.config import BatchRequest
+from finetuner.api.convert import read_json
 from finetuner.api.types import RunStatus
 from finetuner.errors import NotAllowed
 from finetuner.server import asked, keys
@@ -15,20 +19,50 @@ from finetuner.server.auth import user_of
 from finetuner.server.outcome import STOPPING
 from finetuner.server.presence import PRESENCE
 from finetuner.server.store import runs
+from finetuner.server.store.database import Transaction
+from finetuner.server.store.tables import RUNS
 
 
 async def cancel(request: web.Request) -> web.Response:
     """Ask a run to end; asking again, or asking one that has ended, changes nothing."""
     async with request.app[keys.DATABASE].write() as tx:
         row = await asked.run_row(request, tx)
-        status = await runs.request_cancel(tx, row.id)
-        if status is RunStatus.STARTED and not row.details.startswith(STOPPING):
-            await runs.set_details(tx, row.id, f"{STOPPING}cancelled by {user_of(request).name}")
+        status = await _ask_to_end(tx, row, user_of(request).name)
     if status is RunStatus.STARTED:
         await request.app[keys.SCHEDULER].cancel(row.id)
     async with request.app[keys.DATABASE].read() as conn:
         row = await asked.run_row(request, conn, with_config=True)
     return asked.json_response(runs.to_json(row))
+
+
+async def batch(request: web.Request) -> web.Response:
+    """Cancel or delete several runs in one transaction; those that are not the caller's are passed over."""
+    asked.only(request)
+    body = read_json(await request.read(), BatchRequest)
+    user = user_of(request)
+    ids = list(dict.fromkeys(body.ids))
+    async with request.app[keys.DATABASE].write() as tx:
+        if body.action == "delete":
+            done = await runs.delete_where(tx, RUNS.c.owner_id == user.id, RUNS.c.id.in_(ids))
+        else:
+            found = await runs.listed_ids(tx, user.id, ids)
+            live = [row for row in found if not lifecycle.is_terminal(RunStatus(row.status))]
+            done = [row.id for row in live]
+            started = [row.id for row in live if await _ask_to_end(tx, row, user.name) is RunStatus.STARTED]
+    if body.action == "delete":
+        asked.remove_runs(request, done)
+    else:
+        for run_id in started:
+            await request.app[keys.SCHEDULER].cancel(run_id)
+    return asked.json_response({"done": done})
+
+
+async def _ask_to_end(tx: Transaction, row: Row[Any], who: str) -> RunStatus | None:
+    """Ask a run to end, and give its status now."""
+    status = await runs.request_cancel(tx, row.id)
+    if status is RunStatus.STARTED and not row.details.startswith(STOPPING):
+        await runs.set_details(tx, row.id, f"{STOPPING}cancelled by {who}")
+    return status
 
 
 async def shutdown(request: web.Request) -> web.Response:
@@ -39,4 +73,9 @@ async def shutdown(request: web.Request) -> web.Response:
     return asked.json_response({"stopping": True})
 
 
-HANDLERS: Final[Mapping[str, Handler]] = {"run_cancel": cancel, "named_run_cancel": cancel, "shutdown": shutdown}
+HANDLERS: Final[Mapping[str, Handler]] = {
+    "run_cancel": cancel,
+    "named_run_cancel": cancel,
+    "runs_batch": batch,
+    "shutdown": shutdown,
+}

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from finetuner.api import paging
 from finetuner.api.names import near_hint
+from finetuner.api.selecting import TIMES, MetricThreshold, read_time
 from finetuner.api.types import RunStatus, Task
+from finetuner.errors import FieldError, InvalidInput
 from finetuner.server import asked, keys
 from finetuner.server.auth import user_of
 from finetuner.server.store import experiments, listing, runs
 from finetuner.server.store.listing import RunFilter
 from finetuner.server.store.tables import RUNS
 
-_FILTERS: Final = ("status", "name_prefix", "tag", "task")
+T = TypeVar("T")
+_FILTERS: Final = ("status", "name_prefix", "tag", "task", "metric", *TIMES)
 _FORMS: Final = ("page", "size", "limit", "before_seq", "from_seq", "count", "with_config")
 
 
@@ -123,8 +127,17 @@ def _filter(request: web.Request, experiment: str | None) -> RunFilter:
         name_prefix=query.get("name_prefix"),
         tags=tuple(query.getall("tag", [])),
         task=_member(Task, "task", query["task"]) if "task" in query else None,
+        metrics=tuple(_read("metric", MetricThreshold.parse, text) for text in query.getall("metric", [])),
+        **{name: _read(name, functools.partial(read_time, name=name), query[name]) for name in TIMES if name in query},
         before_seq=asked.number(request, "before_seq"),
     )
+
+
+def _read(name: str, read: Callable[[str], T], text: str) -> T:
+    try:
+        return read(text)
+    except InvalidInput as error:
+        raise InvalidInput(str(error), errors=[FieldError(path=f"$.{name}", message=str(error))]) from error
 
 
 def _member(kind: Any, name: str, text: str) -> Any:

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import attrs
-from sqlalchemy import ColumnElement, Row, Select, exists, func, select
+from sqlalchemy import JSON, ColumnElement, Row, Select, exists, func, select, type_coerce
 
 from finetuner.api import paging
+from finetuner.api.selecting import MetricThreshold
 from finetuner.api.types import RunStatus, Task
 from finetuner.server.store.database import Connection
 from finetuner.server.store.run_columns import WITH_CONFIG, WITHOUT_CONFIG, to_json
 from finetuner.server.store.runs import JOINED
 from finetuner.server.store.tables import EXPERIMENTS, RUN_TAGS, RUNS
 
+_COMPARED: Final[dict[str, Callable[[Any, float], ColumnElement[bool]]]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "==": operator.eq,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+_RANGES: Final = (
+    ("created_after", RUNS.c.created_at, operator.ge),
+    ("created_before", RUNS.c.created_at, operator.lt),
+    ("finished_after", RUNS.c.finished_at, operator.ge),
+    ("finished_before", RUNS.c.finished_at, operator.lt),
+)
 _CREATED: Final = RUNS.c.status == "CREATED"
 
 
@@ -32,6 +47,13 @@ class RunFilter:
     tags: tuple[str, ...] = ()
     """All of these."""
     task: Task | None = None
+    created_after: str | None = None
+    """A time as the database has it, as the three that follow; the two that begin a range belong to it."""
+    created_before: str | None = None
+    finished_after: str | None = None
+    finished_before: str | None = None
+    metrics: tuple[MetricThreshold, ...] = ()
+    """All of these."""
     before_seq: int | None = None
     """Only older runs."""
 
@@ -45,10 +67,14 @@ class RunFilter:
         if self.name_prefix:
             given.append(func.substr(RUNS.c.name, 1, len(self.name_prefix)) == self.name_prefix)
         if self.name_part:
-            given.append(func.instr(func.lower(RUNS.c.name), self.name_part.lower()) > 0)
+            given.append(func.lower(RUNS.c.name).contains(self.name_part.lower(), autoescape=True))
         given += [exists().where(RUN_TAGS.c.run_seq == RUNS.c.seq, RUN_TAGS.c.tag == tag) for tag in self.tags]
         if self.task is not None:
             given.append(RUNS.c.task == self.task)
+        for limit, column, compare in _RANGES:
+            if (time := getattr(self, limit)) is not None:
+                given.append(compare(column, time))
+        given += map(_meets, self.metrics)
         if self.before_seq is not None:
             given.append(RUNS.c.seq < self.before_seq)
         return given
@@ -56,6 +82,12 @@ class RunFilter:
     def select(self, *columns: Any) -> Select[Any]:
         """Give the query for some columns of these runs."""
         return select(*columns).select_from(JOINED).where(*self.conditions())
+
+
+def _meets(threshold: MetricThreshold) -> ColumnElement[bool]:
+    """Give the condition that a run has a metric, and that it is on the right side of the value."""
+    value = type_coerce(RUNS.c.metrics, JSON)[threshold.stage, threshold.name].as_float()
+    return _COMPARED[threshold.comparison](value, threshold.value)
 
 
 async def ranges(conn: Connection, which: RunFilter, request: paging.RangeRequest, *, with_config: bool) -> bytes:

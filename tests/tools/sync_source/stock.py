@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,10 @@ class StockCalls:
         return [self._make(number) for number in numbers]
 
     in_stock = stocked
+
+    async def weighed(self, things: int | Iterable[AsyncItem] | None = None) -> int:
+        """Give what things weigh: a number as it is."""
+        return things if isinstance(things, int) else sum(item.number for item in things or ())
 
     async def get(self, number: int) -> int:
         """Give what the class itself gives otherwise."""
