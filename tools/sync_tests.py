@@ -17,6 +17,7 @@ import attrs
 from tools.sync_types import LOOP_BOUND, STREAMS, Place
 
 WORDS: Final = {
+    "__anext__": "__next__",
     "AsyncIterator": "Iterator",
     "StopAsyncIteration": "StopIteration",
     "aclose": "close",
