@@ -168,7 +168,7 @@ def test_a_client_without_a_token(client: Client) -> None:
 def test_an_answer_that_is_lost_carries_the_key_of_its_run(client: Client, submit: Submit) -> None:
     data, loss = (submit().train_data, "MultipleNegativesRankingLoss")
     with proxied(client.host, Fault(lose_answer_to=b"POST")) as url:
-        with Client(url, client.get_token(), timeout_s=2) as other:
+        with Client(url, client.get_token(), timeout_s=4) as other:
             with pytest.raises(errors.ServerUnavailable) as caught:
                 other.fit("all-minilm-l6-v2", data, loss=loss, run_name="once")
     _is(caught, errors.ServerUnavailable, "POST", status=None)
@@ -180,8 +180,8 @@ def test_an_answer_that_is_lost_carries_the_key_of_its_run(client: Client, submi
 
 def test_a_server_with_a_fault(tmp_path: Path) -> None:
     with home_at(tmp_path) as home:
-        with Client(timeout_s=1) as client:
-            client.list_datasets()
+        local.ensure_server()
+        with Client(timeout_s=4) as client:
             database = sqlite3.connect(home.state / "v1" / "finetuner.db")
             database.execute("ALTER TABLE datasets RENAME TO elsewhere")
             database.close()
@@ -197,7 +197,7 @@ def test_an_answer_of_a_stranger() -> None:
                 client.list_runs()
     _is(bad, errors.BadResponse, "not JSON", status=200, request_id="r-1")
     with stranger(429, b"", {"Retry-After": "120"}) as url:
-        with Client(url, "a-token", timeout_s=1) as client:
+        with Client(url, "a-token") as client:
             with pytest.raises(errors.RateLimited) as limited:
                 client.list_runs()
     _is(limited, errors.RateLimited, url, "too many requests", retry_after_s=120.0, status=429)
