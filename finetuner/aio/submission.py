@@ -343,9 +343,7 @@ class _DataPlan:
         except DataNotFound as error:
             if _may_be_artifact(source):
                 return None
-            raise InvalidData(
-                "there is no such file, and the server has no data set of that name", path=source
-            ) from error
+            raise InvalidData(f"there is no such file, and the server has {error}", path=source) from error
         return info.name, info.kind
 
     async def upload(self) -> dict[str, str]:
