@@ -377,7 +377,7 @@ async def _put(transport: Transport, prepared: PreparedData, show: bool | None) 
     )
     body = DatasetRequest(
         sha256=prepared.sha256,
-        kind=prepared.kind,  # type: ignore[arg-type] # data.py's kinds are these
+        kind=prepared.kind,  # type: ignore[arg-type] # the kinds of finetuner.data are these
         columns=list(prepared.columns),
         rows=prepared.rows,
     )
