@@ -8,7 +8,6 @@ from finetuner.data.kinds import COLUMNS as COLUMNS
 from finetuner.data.kinds import NUMBER_COLUMNS as NUMBER_COLUMNS
 from finetuner.data.options import CSVOptions as CSVOptions
 from finetuner.data.prepared import PreparedData as PreparedData
-from finetuner.data.prepared import Source as Source
 from finetuner.data.prepared import prepare as prepare
 from finetuner.data.stored import FORMAT as FORMAT
 from finetuner.data.stored import DataSet as DataSet

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, SupportsFloat, TypeAlias
 
 from finetuner.data.options import CSVOptions
 from finetuner.errors import InvalidData
@@ -62,7 +62,7 @@ def to_number(cell: str | float, place: int, name: str, number: int, source: Pat
     return value
 
 
-def as_number(cell: str | float) -> float | None:
+def as_number(cell: str | SupportsFloat) -> float | None:
     """Give the finite number that a cell holds; None where it holds none."""
     try:
         value = float(cell)

@@ -1,19 +1,37 @@
-"""The rows of a list."""
+"""The rows of a list, or of another iterable: texts, tuples, or mappings."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import numbers
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from finetuner.data.frames import read_records
 from finetuner.data.kinds import Row
 from finetuner.errors import InvalidData
 
 
-def read_list(source: Sequence[Any]) -> Iterator[Row]:
-    """Give the rows of a list of texts or of rows."""
-    for number, item in enumerate(source, start=1):
+def read_items(source: Iterable[Any], *, is_labeled: bool) -> tuple[Iterator[Row], bool]:
+    """Give the rows of a list or another iterable, and whether they are texts with their labels.
+
+    Raises:
+        InvalidData: An item is no text and no row, by the rows; with its number.
+    """
+    items = iter(source)
+    first = next(items, None)
+    if first is None:
+        return iter(()), is_labeled
+    items = itertools.chain([first], items)
+    if isinstance(first, Mapping):
+        return read_records(items, is_labeled=is_labeled)
+    has_number_label = isinstance(first, tuple | list) and len(first) == 2 and isinstance(first[1], int)
+    return _rows(items), is_labeled or has_number_label
+
+
+def _rows(items: Iterator[Any]) -> Iterator[Row]:
+    for number, item in enumerate(items, start=1):
         if isinstance(item, str):
             yield number, [item]
             continue
@@ -38,9 +56,3 @@ def _float(cell: numbers.Real) -> float:
         return float(cell)
     except OverflowError:
         return math.inf
-
-
-def has_number_labels(source: Sequence[Any]) -> bool:
-    """Whether its rows are a text and a label, since there is a whole number where a text would stand."""
-    first = source[0] if source else None
-    return isinstance(first, tuple | list) and len(first) == 2 and isinstance(first[1], int)

@@ -12,22 +12,23 @@ import os
 import random
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Any, TextIO, TypeAlias
+from typing import Any
 
 import attrs
 
 from finetuner.api.names import safe_name
+from finetuner.api.sources import DataSource, Frame
 from finetuner.data.csv_rows import read_file, read_open
+from finetuner.data.documents import is_documents, read_documents
+from finetuner.data.frames import read_frame
 from finetuner.data.kinds import COLUMNS, NUMBER_COLUMNS, Row, bad_row, kind_of, to_number
-from finetuner.data.lists import has_number_labels, read_list
+from finetuner.data.lists import read_items
 from finetuner.data.options import CSVOptions
 from finetuner.data.stored import header_line, read_rows, row_line
 from finetuner.errors import InvalidData, StorageFull
-
-Source: TypeAlias = str | Path | TextIO | Sequence[Any]
-"""A CSV file, an open one, the zip that a synthesis run left, or a list of texts or of rows."""
 
 
 @attrs.frozen(kw_only=True)
@@ -50,7 +51,7 @@ class PreparedData:
 
 
 def prepare(
-    source: Source,
+    source: DataSource,
     options: CSVOptions | None = None,
     *,
     name: str | None = None,
@@ -59,9 +60,10 @@ def prepare(
     """Read and check data, and write it as the file that is uploaded.
 
     Args:
-        source: The path of a CSV file or of a synthesis run's zip, an open text file, or a list of texts, of
-            `(text, text)`, of `(text, text, text)`, of `(text, text, score)`, of `(query, positive, negative, margin)`,
-            or, with `is_labeled` or a number as label, of `(text, label)`.
+        source: The path of a CSV file or of a synthesis run's zip, an open file, or a list or another iterable of
+            texts, of `(text, text)`, of `(text, text, text)`, of `(text, text, score)`, of `(query, positive, negative,
+            margin)`, or, with `is_labeled` or a number as label, of `(text, label)`; of mappings by column; a data
+            frame of pandas, polars or `datasets`; or a DocumentArray.
         options: How to read it.
         name: What to call it, instead of the file's name.
         directory: Where to write; by default a new folder among the system's temporary ones.
@@ -80,15 +82,32 @@ def prepare(
         path = Path(source).expanduser()
         rows = read_rows(path) if zipfile.is_zipfile(path) else read_file(path, options)
         return _write(rows, options, name or path.stem, path, directory)
-    if hasattr(source, "read"):
+    if isinstance(source, Mapping):  # the splits of `datasets` have a shape too
+        raise InvalidData(f"a {type(source).__name__} is no rows; choose what to train on, such as data['train']")
+    if isinstance(source, Frame):
+        rows, is_labelled = read_frame(source, is_labeled=options.is_labeled)
+    elif is_documents(source):
+        rows, has_labels = read_documents(source)
+        is_labelled = has_labels or options.is_labeled
+    elif hasattr(source, "read"):
         given = getattr(source, "name", None)
         shown = Path(given) if isinstance(given, str) and not given.startswith("<") else None
         rows = read_open(source, options, shown)
         return _write(rows, options, name or (shown.stem if shown else "data"), shown, directory)
-    if isinstance(source, Sequence):
-        is_labelled = options.is_labeled or has_number_labels(source)
-        return _write(read_list(source), attrs.evolve(options, is_labeled=is_labelled), name or "data", None, directory)
-    raise InvalidData(f"data must be a path, an open text file or a list, not {type(source).__name__}")
+    else:
+        rows, is_labelled = read_items(_iterable(source), is_labeled=options.is_labeled)
+    return _write(rows, attrs.evolve(options, is_labeled=is_labelled), name or "data", None, directory)
+
+
+def _iterable(source: object) -> Iterable[Any]:
+    if isinstance(source, AbstractSet):
+        raise InvalidData("a set has no order, and would be other data each time; give a list: sorted(data)")
+    if isinstance(source, bytes) or not isinstance(source, Iterable):
+        raise InvalidData(
+            "data must be a path, an open file, a list or another iterable of rows, a data frame, or a DocumentArray, "
+            f"not {type(source).__name__}"
+        )
+    return source
 
 
 def _write(
