@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 _SYNC: Final = (
     "Client Completed Experiment LogStream Run RunIterator Watch as_completed build_model close console_url "
-    "create_experiment create_run create_synthesis_run create_training_run delete_experiment delete_experiments "
-    "delete_run delete_runs describe_models encode fit get_experiment get_model get_run get_run_by_id get_token "
-    "iter_runs list_callbacks list_datasets list_experiments list_model_options list_models list_runs login "
-    "synthesize wait_all watch"
+    "create_experiment create_run create_synthesis_run create_training_run delete_dataset delete_experiment "
+    "delete_experiments delete_run delete_runs describe_models encode fit get_dataset get_experiment get_model get_run "
+    "get_run_by_id get_token iter_runs list_callbacks list_datasets list_experiments list_model_options list_models "
+    "list_runs login synthesize upload_dataset wait_all watch"
 ).split()
 _MODULES: Final = "aio api callback cli data errors experiment local model portal run sync".split()
 _PLACES: Final = {
