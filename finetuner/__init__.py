@@ -28,6 +28,8 @@ _PLACES: Final = {
     "AsyncRun": "finetuner.aio.run",
     "AsyncRunIterator": "finetuner.aio.listing",
     "AsyncWatch": "finetuner.aio.watch",
+    "ArtifactFile": "finetuner.api.types",
+    "ArtifactInfo": "finetuner.api.types",
     "CSVOptions": "finetuner.data",
     "EmbeddingModel": "finetuner.model",
     "Change": "finetuner.api.types",

@@ -17,6 +17,8 @@ from finetuner.aio.logstream import AsyncLogStream as AsyncLogStream
 from finetuner.aio.run import AsyncRun as AsyncRun
 from finetuner.aio.watch import AsyncCompleted as AsyncCompleted
 from finetuner.aio.watch import AsyncWatch as AsyncWatch
+from finetuner.api.types import ArtifactFile as ArtifactFile
+from finetuner.api.types import ArtifactInfo as ArtifactInfo
 from finetuner.api.types import Change as Change
 from finetuner.api.types import DatasetInfo as DatasetInfo
 from finetuner.api.types import RunInfo as RunInfo
