@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TextIO, TypeVar, Union, get_args, get_origin
 
+from finetuner.api.sources import Frame
 from finetuner.callback import Callback
 from finetuner.errors import InvalidInput
 from finetuner.model import SynthesisModels
@@ -23,7 +24,8 @@ _SHOWN: Final[dict[Any, str]] = {
     bool: "True or False",
     type(None): "None",
     Path: "a path",
-    TextIO: "an open text file",
+    TextIO: "an open file",
+    Frame: "a data frame",
 }
 _SAY_MORE: Final = (Callback, SynthesisModels)
 """What is checked later, with a message that says more."""

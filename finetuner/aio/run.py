@@ -309,6 +309,19 @@ class AsyncRun:
         """
         await self._json("delete")
 
+    async def artifact(self) -> ArtifactInfo:
+        """Give size, sha256 and files of its artifact; nothing is fetched.
+
+        Raises:
+            RunInProgress: The run has not ended yet.
+            RunFailed: It failed and has no artifact.
+
+        Example:
+            for file in (await run.artifact()).files:
+                print(file.path, file.size_bytes)
+        """
+        return await artifact_info(self._client, self.artifact_id)
+
     async def save_artifact(
         self, directory: str | Path = "artifacts/", overwrite: bool = False, progress: bool | None = None
     ) -> str:
@@ -336,6 +349,12 @@ class AsyncRun:
         return str(target)
 
 
+async def artifact_info(client: ClientCalls, artifact_id: str) -> ArtifactInfo:
+    """Ask for size, sha256 and files of an artifact."""
+    request = Request(route="artifact_get", parts={"id": artifact_id})
+    return convert.lenient((await client._transport.call(request)).json(), ArtifactInfo)  # noqa: SLF001 - one package
+
+
 async def fetch_artifact(
     client: ClientCalls,
     artifact_id: str,
@@ -351,8 +370,7 @@ async def fetch_artifact(
         InvalidInput: It is of a run with another task than the one asked for.
     """
     transport = client._transport  # noqa: SLF001 - one package
-    answer = await transport.call(Request(route="artifact_get", parts={"id": artifact_id}))
-    artifact = convert.lenient(answer.json(), ArtifactInfo)
+    artifact = await artifact_info(client, artifact_id)
     if task is not None and artifact.task is not task:
         raise InvalidInput(f"the artifact of run {artifact.run_name!r} is {DATA_NOT_MODEL}")
     if target.exists():

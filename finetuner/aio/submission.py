@@ -18,7 +18,7 @@ import orjson
 
 from finetuner import data as data_module
 from finetuner import local
-from finetuner.aio import transfer
+from finetuner.aio import stored_data
 from finetuner.aio.transport import Request, Transport
 from finetuner.api import convert
 from finetuner.api.callbacks import own_errors
@@ -31,7 +31,7 @@ from finetuner.api.checks import (
     refusal,
     request_errors,
 )
-from finetuner.api.config import DatasetRequest, RunRequest, Runtime, TrainingConfig
+from finetuner.api.config import RunRequest, Runtime, TrainingConfig
 from finetuner.api.names import check_experiment_name, check_name, is_id
 from finetuner.api.synthesis import SYNTHESIZED, SynthesisConfig, check_synthesis
 from finetuner.api.types import ArtifactInfo, DatasetInfo, Task
@@ -350,7 +350,7 @@ class _DataPlan:
         """Upload what the server does not have, and give the name of each field's data set."""
         for part in self._parts:
             if part.prepared is not None:
-                await _put(self._transport, part.prepared, self._show)
+                await stored_data.put(self._transport, part.prepared, name=None, show=self._show)
                 part.name = part.prepared.name
         return {part.field: part.name for part in self._parts}
 
@@ -362,24 +362,6 @@ def _whole(options: CSVOptions | None) -> CSVOptions:
 
 def _may_be_artifact(source: DataSource) -> bool:
     return isinstance(source, str) and is_id(source) and not Path(source).exists()
-
-
-async def _put(transport: Transport, prepared: PreparedData, show: bool | None) -> None:
-    await transfer.upload(
-        transport,
-        prepared.path,
-        sha256=prepared.sha256,
-        size_bytes=prepared.size_bytes,
-        show=show,
-        label=prepared.name,
-    )
-    body = DatasetRequest(
-        sha256=prepared.sha256,
-        kind=prepared.kind,  # type: ignore[arg-type] # data.py's kinds are these
-        columns=list(prepared.columns),
-        rows=prepared.rows,
-    )
-    await transport.call(Request(route="dataset_put", parts={"name": prepared.name}, body=convert.dumps(body)))
 
 
 def _named(callback: Callback) -> Callback:

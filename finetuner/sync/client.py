@@ -672,14 +672,63 @@ class Client:
 
     create_synthesis_run = synthesize
 
+    def upload_dataset(
+        self,
+        source: DataSource,
+        name: str | None = None,
+        csv_options: CSVOptions | None = None,
+        progress: bool | None = None,
+    ) -> DatasetInfo:
+        """Check data and store it under a name, which can then be given as data, as often as is wanted.
+
+        Content that the server has is not sent again, and an upload that was cut goes on where it ended.
+
+        Args:
+            source: What `fit` takes as data.
+            name: What to call it; None: after the file and the sha256 of its content.
+            csv_options: How to read CSV files.
+            progress: Show a bar; None shows it on a terminal.
+
+        Raises:
+            InvalidData: It cannot be used; nothing was sent.
+            Conflict: The name has other content.
+
+        Example:
+            data = client.upload_dataset([("a dog barks", "an animal"), ("it rains", "weather")], "pairs-1")
+            print(data.name, data.kind, data.rows)
+        """
+        return portal.call(self._async.upload_dataset, source, name, csv_options, progress)
+
     def list_datasets(self) -> list[DatasetInfo]:
-        """Give the data sets that were uploaded; their names can be given as data.
+        """Give the data sets that were uploaded, newest first; their names can be given as data.
 
         Example:
             for data in client.list_datasets():
                 print(data.name, data.rows)
         """
         return portal.call(self._async.list_datasets)
+
+    def get_dataset(self, name: str) -> DatasetInfo:
+        """Give a data set by its name.
+
+        Raises:
+            DataNotFound: There is none; near names are given.
+
+        Example:
+            print(client.get_dataset("pairs-1").rows)
+        """
+        return portal.call(self._async.get_dataset, name)
+
+    def delete_dataset(self, name: str) -> None:
+        """Forget a data set; runs that were submitted with it, queued ones too, keep its content until they end.
+
+        Raises:
+            DataNotFound: There is none; near names are given.
+
+        Example:
+            client.delete_dataset("pairs-1")
+        """
+        portal.call(self._async.delete_dataset, name)
 
     def get_model(
         self,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from finetuner.aio.run import DEFAULT_MAX_LOG_BYTES, AsyncRun
-from finetuner.api.types import History, Metrics, RunInfo, RunStatus
+from finetuner.api.types import ArtifactInfo, History, Metrics, RunInfo, RunStatus
 from finetuner.portal import portal
 from finetuner.sync.logstream import LogStream
 
@@ -217,6 +217,19 @@ class Run:
             run.delete()
         """
         portal.call(self._async.delete)
+
+    def artifact(self) -> ArtifactInfo:
+        """Give size, sha256 and files of its artifact; nothing is fetched.
+
+        Raises:
+            RunInProgress: The run has not ended yet.
+            RunFailed: It failed and has no artifact.
+
+        Example:
+            for file in run.artifact().files:
+                print(file.path, file.size_bytes)
+        """
+        return portal.call(self._async.artifact)
 
     def save_artifact(
         self, directory: str | Path = "artifacts/", overwrite: bool = False, progress: bool | None = None

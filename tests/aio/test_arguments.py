@@ -36,7 +36,7 @@ def client() -> AsyncClient:
         (
             "train_data",
             None,
-            "must be a text or a path or an open text file or a list of rows or texts or Run, not None",
+            "must be a text or a path or an open file or a list of rows or texts or a data frame or Run, not None",
         ),
         ("train_data", 5, "must be a text or a path"),
         ("train_data", "a\0.csv", "NUL"),
