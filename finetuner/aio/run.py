@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from finetuner.aio import display, transfer
 from finetuner.aio.arguments import checked
-from finetuner.aio.logstream import AsyncLogStream
+from finetuner.aio.logstream import AsyncLogStream, log_query
 from finetuner.aio.transport import Request
 from finetuner.aio.watch import AsyncCompleted
 from finetuner.api import convert
@@ -135,53 +135,65 @@ class AsyncRun:
         return RunStatus(raw["status"])
 
     async def logs(
-        self, tail: int | None = None, contains: str | None = None, max_bytes: int = DEFAULT_MAX_LOG_BYTES
+        self,
+        tail: int | None = None,
+        contains: str | None = None,
+        level: str | None = None,
+        max_bytes: int = DEFAULT_MAX_LOG_BYTES,
     ) -> list[str]:
-        """Give the lines of the log so far.
+        """Give the lines of the log so far; those that are asked for are picked on the server.
 
         Args:
-            tail: Only the last lines, so many.
-            contains: Only lines that contain this text; with `tail`, the last of those.
-            max_bytes: Longest log to fetch.
+            tail: Only the last lines, so many: of those that the others leave.
+            contains: Only lines that contain this text.
+            level: Only lines of this level or above: `debug`, `info`, `warning`, `error` or `critical`.
+            max_bytes: Most bytes to fetch.
 
         Raises:
-            LogTooLarge: The log is longer than `max_bytes`; give `tail`, or stream it.
+            LogTooLarge: The lines have more than `max_bytes`; give `tail`, or stream them.
+            InvalidInput: There is no such level; near names are given.
             RunNotFound: It was deleted.
 
         Example:
             for line in await run.logs(tail=20):
                 print(line)
         """
-        if tail is not None and tail < 1:
-            raise InvalidInput(f"tail must be a number of lines, 1 or more, not {tail}")
-        request = Request(
-            route="run_logs",
-            parts={"id": self.id},
-            query={"tail": tail if contains is None else None},
-            max_bytes=max_bytes,
-        )
+        query = log_query(tail=tail, level=level, contains=contains)
+        request = Request(route="run_logs", parts={"id": self.id}, query=query, max_bytes=max_bytes)
         answer = await self._client._transport.call(request)  # noqa: SLF001 - one package
         if answer.length > max_bytes:
             raise LogTooLarge(
-                f"the log of {self.name} has {answer.length} bytes, more than max_bytes={max_bytes}; "
+                f"the log of {self.name} has {answer.length} bytes{' or more' if answer.is_cut else ''}, "
+                f"more than max_bytes={max_bytes}; "
                 "give tail=..., or read it with stream_logs()"
             )
         lines = answer.body.decode("utf-8", "replace").split("\n")
         if not lines[-1]:
             lines.pop()
-        if contains is not None:
-            lines = [line for line in lines if contains in line]
-        return lines if tail is None else lines[-tail:]
+        return lines
 
-    def stream_logs(self, interval: float | None = None, *, after: int = 0) -> AsyncLogStream:
+    def stream_logs(
+        self,
+        interval: float | None = None,
+        *,
+        after: int = 0,
+        tail: int | None = None,
+        level: str | None = None,
+        contains: str | None = None,
+    ) -> AsyncLogStream:
         """Give the log as a stream: its lines as they come, until the run has ended.
+
+        Those that are asked for are picked on the server; the stream's `offset` moves on past the others.
 
         Args:
             interval: Taken for callers of the old client; lines come when they are written.
             after: Byte offset to begin at, such as the `offset` of an earlier stream.
+            tail: Begin with the last lines of now, so many: of those that the others leave.
+            level: Only lines of this level or above: `debug`, `info`, `warning`, `error` or `critical`.
+            contains: Only lines that contain this text.
 
         Raises:
-            InvalidInput: `after` is no byte offset.
+            InvalidInput: `after` is no byte offset, or there is no such level; near names are given.
 
         Example:
             async with run.stream_logs() as log:
@@ -189,7 +201,8 @@ class AsyncRun:
                     print(line)
         """
         del interval
-        return AsyncLogStream(self._client._transport, self, after=after)  # noqa: SLF001 - one package
+        transport = self._client._transport  # noqa: SLF001 - one package
+        return AsyncLogStream(transport, self, after=after, tail=tail, level=level, contains=contains)
 
     async def metrics(self) -> Metrics:
         """Give what its EvaluationCallback measured: `{"before": {name: value}, "after": {name: value}}`.

@@ -80,8 +80,10 @@ ROUTES: Final = (
     *_of_run("get", "GET", "", "One run"),
     *_of_run("delete", "DELETE", "", "Delete a run; one that is STARTED is stopped first"),
     *_of_run("status", "GET", "/status", "Status and details"),
-    *_of_run("logs", "GET", "/logs", "The log so far, as text; Range and ?tail="),
-    *_of_run("logstream", "GET", "/logstream", "The log as server-sent events"),
+    *_of_run("logs", "GET", "/logs", "The log so far, as text; Range, or ?tail=, ?level= and ?contains="),
+    *_of_run(
+        "logstream", "GET", "/logstream", "The log as server-sent events; ?after=, ?tail=, ?level= and ?contains="
+    ),
     *_of_run("metrics", "GET", "/metrics", "Evaluation before and after"),
     *_of_run("examples", "GET", "/examples", "Example results before and after"),
     *_of_run("events", "GET", "/events", "Progress, metrics and structured log records"),

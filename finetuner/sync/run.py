@@ -93,41 +93,62 @@ class Run:
         return portal.call(self._async.status)
 
     def logs(
-        self, tail: int | None = None, contains: str | None = None, max_bytes: int = DEFAULT_MAX_LOG_BYTES
+        self,
+        tail: int | None = None,
+        contains: str | None = None,
+        level: str | None = None,
+        max_bytes: int = DEFAULT_MAX_LOG_BYTES,
     ) -> list[str]:
-        """Give the lines of the log so far.
+        """Give the lines of the log so far; those that are asked for are picked on the server.
 
         Args:
-            tail: Only the last lines, so many.
-            contains: Only lines that contain this text; with `tail`, the last of those.
-            max_bytes: Longest log to fetch.
+            tail: Only the last lines, so many: of those that the others leave.
+            contains: Only lines that contain this text.
+            level: Only lines of this level or above: `debug`, `info`, `warning`, `error` or `critical`.
+            max_bytes: Most bytes to fetch.
 
         Raises:
-            LogTooLarge: The log is longer than `max_bytes`; give `tail`, or stream it.
+            LogTooLarge: The lines have more than `max_bytes`; give `tail`, or stream them.
+            InvalidInput: There is no such level; near names are given.
             RunNotFound: It was deleted.
 
         Example:
             for line in run.logs(tail=20):
                 print(line)
         """
-        return portal.call(self._async.logs, tail, contains, max_bytes)
+        return portal.call(self._async.logs, tail, contains, level, max_bytes)
 
-    def stream_logs(self, interval: float | None = None, *, after: int = 0) -> LogStream:
+    def stream_logs(
+        self,
+        interval: float | None = None,
+        *,
+        after: int = 0,
+        tail: int | None = None,
+        level: str | None = None,
+        contains: str | None = None,
+    ) -> LogStream:
         """Give the log as a stream: its lines as they come, until the run has ended.
+
+        Those that are asked for are picked on the server; the stream's `offset` moves on past the others.
 
         Args:
             interval: Taken for callers of the old client; lines come when they are written.
             after: Byte offset to begin at, such as the `offset` of an earlier stream.
+            tail: Begin with the last lines of now, so many: of those that the others leave.
+            level: Only lines of this level or above: `debug`, `info`, `warning`, `error` or `critical`.
+            contains: Only lines that contain this text.
 
         Raises:
-            InvalidInput: `after` is no byte offset.
+            InvalidInput: `after` is no byte offset, or there is no such level; near names are given.
 
         Example:
             with run.stream_logs() as log:
                 for line in log:
                     print(line)
         """
-        return LogStream(portal.run(self._async.stream_logs, interval, after=after))
+        return LogStream(
+            portal.run(self._async.stream_logs, interval, after=after, tail=tail, level=level, contains=contains)
+        )
 
     def metrics(self) -> Metrics:
         """Give what its EvaluationCallback measured: `{"before": {name: value}, "after": {name: value}}`.

@@ -175,7 +175,7 @@ def test_the_sync_sdk_is_what_the_async_one_makes_it(capsys: pytest.CaptureFixtu
     ("old", "new", "shown"),
     [
         ("    async def cancel(self)", "    async def _cancel(self)", "-    def cancel(self) -> None:"),
-        ("tail: int | None = None", "tail: int | None = 1", "+        self, tail: int | None = 1,"),
+        ("tail: int | None = None", "tail: int | None = 1", "+        tail: int | None = 1,"),
     ],
 )
 def test_a_change_of_the_async_sdk_alone_fails_the_check(
