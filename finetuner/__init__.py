@@ -15,7 +15,7 @@ _SYNC: Final = (
     "Client Completed Experiment LogStream Run RunIterator Watch as_completed build_model close console_url "
     "create_experiment create_run create_synthesis_run create_training_run delete_experiment delete_experiments "
     "delete_run delete_runs describe_models encode fit get_experiment get_model get_run get_run_by_id get_token "
-    "iter_runs list_callbacks list_datasets list_experiments list_model_options list_models list_runs login "
+    "iter_runs list_callbacks list_datasets list_experiments list_model_options list_models list_runs login rerun "
     "synthesize wait_all watch"
 ).split()
 _MODULES: Final = "aio api callback cli data errors experiment local model portal run sync".split()
@@ -33,6 +33,7 @@ _PLACES: Final = {
     "Change": "finetuner.api.types",
     "DatasetInfo": "finetuner.api.types",
     "Failure": "finetuner.errors",
+    "Plan": "finetuner.api.plan",
     "FinetunerError": "finetuner.errors",
     "RunInfo": "finetuner.api.types",
     "RunStatus": "finetuner.api.types",

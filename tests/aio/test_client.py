@@ -9,6 +9,7 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -242,9 +243,9 @@ async def test_bad_input_is_refused_before_anything_is_created(
 ) -> None:
     before = (await client.list_runs(), await client.list_datasets())
     of_its_own = [(f"{bad} {message}", "b")]
-    given = {"model": "all-minilm-l6-v2", "train_data": of_its_own, "progress": False, **bad}
+    given: dict[str, Any] = {"model": "all-minilm-l6-v2", "train_data": of_its_own, "progress": False, **bad}
     with pytest.raises(errors.InvalidInput, match=message):
-        await client.fit(**given)  # type: ignore[arg-type] # bad on purpose
+        await client.fit(**given)
     assert (await client.list_runs(), await client.list_datasets()) == before
 
 
