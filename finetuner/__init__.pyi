@@ -17,6 +17,7 @@ from finetuner.aio.logstream import AsyncLogStream as AsyncLogStream
 from finetuner.aio.run import AsyncRun as AsyncRun
 from finetuner.aio.watch import AsyncCompleted as AsyncCompleted
 from finetuner.aio.watch import AsyncWatch as AsyncWatch
+from finetuner.api.plan import Plan as Plan
 from finetuner.api.selecting import RunFilter as RunFilter
 from finetuner.api.types import ArtifactFile as ArtifactFile
 from finetuner.api.types import ArtifactInfo as ArtifactInfo
@@ -68,6 +69,7 @@ from finetuner.sync import list_model_options as list_model_options
 from finetuner.sync import list_models as list_models
 from finetuner.sync import list_runs as list_runs
 from finetuner.sync import login as login
+from finetuner.sync import rerun as rerun
 from finetuner.sync import synthesize as synthesize
 from finetuner.sync import upload_dataset as upload_dataset
 from finetuner.sync import wait_all as wait_all

@@ -1,27 +1,35 @@
-"""A run, as an asyncio program holds it."""
+"""A run, as an asyncio program holds it.
+
+Past 400 lines, since all that one can ask of a run is said in one place.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, cast, overload
 
 from finetuner.aio import display, transfer
 from finetuner.aio.arguments import checked
 from finetuner.aio.logstream import AsyncLogStream, log_query
+from finetuner.aio.rerun import RunChanges
 from finetuner.aio.transport import Request
 from finetuner.aio.watch import AsyncCompleted
 from finetuner.api import convert
+from finetuner.api.checks import refusal, update_errors
+from finetuner.api.config import RunUpdate
 from finetuner.api.history import points
+from finetuner.api.plan import Plan
 from finetuner.api.types import ArtifactInfo, History, Json, Metrics, RunInfo, RunStatus, Task
 from finetuner.api.visible import visible
-from finetuner.errors import ArtifactExists, Failure, InvalidInput, LogTooLarge, NotLoaded, RunFailed
+from finetuner.errors import ArtifactExists, Failure, InvalidInput, LogTooLarge, NotLoaded, RunFailed, ServerTooOld
 from finetuner.model import DATA_NOT_MODEL
 
 if TYPE_CHECKING:
     from finetuner.aio.calls import ClientCalls
+    from finetuner.aio.submit_calls import SubmitCalls
 
 DEFAULT_MAX_LOG_BYTES: Final = 64 * 2**20
 
@@ -298,6 +306,74 @@ class AsyncRun:
             run_name=info.name,
             failure=failure,
         )
+
+    @overload
+    async def rerun(self, *, dry_run: Literal[False] = False, **changes: Unpack[RunChanges]) -> AsyncRun: ...
+
+    @overload
+    async def rerun(self, *, dry_run: Literal[True], **changes: Unpack[RunChanges]) -> Plan: ...
+
+    @overload
+    async def rerun(self, *, dry_run: bool, **changes: Unpack[RunChanges]) -> AsyncRun | Plan: ...
+
+    async def rerun(self, *, dry_run: bool = False, **changes: Unpack[RunChanges]) -> AsyncRun | Plan:
+        """Submit this run again, with changes; `AsyncClient.rerun` says more.
+
+        Args:
+            dry_run: Check all of it and give a `Plan` of what would be done; nothing is created.
+            changes: Parameters of `fit`, or of `synthesize` for a synthesis run, such as `epochs=3`.
+
+        Raises:
+            InvalidInput: There is no such parameter, with near names; a value was refused; or secrets are missing.
+            InvalidData: One of its data sets is no longer on the server.
+            RunNotFound: The run was deleted.
+
+        Example:
+            again = await run.rerun(epochs=3)
+        """
+        client = cast("SubmitCalls", self._client)  # whichever part made this run, the client has them all
+        return await client.rerun(self, dry_run=dry_run, **changes)
+
+    async def update(
+        self,
+        tags: Sequence[str] | None = None,
+        description: str | None = None,
+        *,
+        add_tags: Sequence[str] = (),
+        remove_tags: Sequence[str] = (),
+    ) -> AsyncRun:
+        """Change the tags and the description of the run, which may have ended; `info` is renewed.
+
+        What is not given stays as it is. Those who watch are told by a change of kind `changed`.
+
+        Args:
+            tags: All that it has from now on; None changes none.
+            description: For people; an empty one takes it away.
+            add_tags: Tags to add to those that it has: two who add at once lose none.
+            remove_tags: Tags to take away; those that it has not are no matter.
+
+        Raises:
+            InvalidInput: A tag or the description was refused.
+            RunNotFound: It was deleted.
+            ServerTooOld: The server cannot change runs.
+
+        Example:
+            await run.update(description="the one in production", add_tags=["best"])
+        """
+        wanted = RunUpdate(
+            description=description,
+            tags=None if tags is None else list(tags),
+            add_tags=list(add_tags),
+            remove_tags=list(remove_tags),
+        )
+        if errors := list(update_errors(wanted)):
+            raise refusal(errors)
+        request = Request(route="run_update", parts={"id": self.id}, body=convert.dumps(wanted), accept={405})
+        answer = await self._client._transport.call(request)  # noqa: SLF001 - one package
+        if answer.status == 405:
+            raise ServerTooOld("this server cannot change tags or descriptions: update it", status=405)
+        self._renew(answer.json())
+        return self
 
     async def cancel(self) -> None:
         """Stop the run, or take it out of the queue; it ends as FAILED, and `info.details` says that it was cancelled.

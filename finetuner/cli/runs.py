@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from finetuner.cli import run_log, run_results
+from finetuner.cli import run_changes, run_log, run_results
 from finetuner.cli.exits import ExitCode
 from finetuner.cli.names import ending, find_run, run_argument, runs_argument, shown_name
 from finetuner.cli.settings import Settings
@@ -227,7 +227,15 @@ def delete(settings: Settings, names: tuple[str, ...], experiment_name: str | No
     settings.run(work)
 
 
-for _command in (run_log.logs, run_results.metrics, run_results.examples, run_results.download, run_results.open_):
+for _command in (
+    run_changes.rerun,
+    run_changes.edit,
+    run_log.logs,
+    run_results.metrics,
+    run_results.examples,
+    run_results.download,
+    run_results.open_,
+):
     runs.add_command(_command)
 
 

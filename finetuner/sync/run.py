@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Unpack, overload
 
+from finetuner.aio.rerun import RunChanges
 from finetuner.aio.run import DEFAULT_MAX_LOG_BYTES, AsyncRun
+from finetuner.api.plan import Plan
 from finetuner.api.types import ArtifactInfo, History, Metrics, RunInfo, RunStatus
 from finetuner.portal import portal
 from finetuner.sync.logstream import LogStream
@@ -216,6 +219,62 @@ class Run:
             run.wait(timeout_s=3600)
         """
         got = portal.call(self._async.wait, timeout_s)
+        return self if got is self._async else Run(got)
+
+    @overload
+    def rerun(self, *, dry_run: Literal[False] = False, **changes: Unpack[RunChanges]) -> Run: ...
+
+    @overload
+    def rerun(self, *, dry_run: Literal[True], **changes: Unpack[RunChanges]) -> Plan: ...
+
+    @overload
+    def rerun(self, *, dry_run: bool, **changes: Unpack[RunChanges]) -> Run | Plan: ...
+
+    def rerun(self, *, dry_run: bool = False, **changes: Unpack[RunChanges]) -> Run | Plan:
+        """Submit this run again, with changes; `Client.rerun` says more.
+
+        Args:
+            dry_run: Check all of it and give a `Plan` of what would be done; nothing is created.
+            changes: Parameters of `fit`, or of `synthesize` for a synthesis run, such as `epochs=3`.
+
+        Raises:
+            InvalidInput: There is no such parameter, with near names; a value was refused; or secrets are missing.
+            InvalidData: One of its data sets is no longer on the server.
+            RunNotFound: The run was deleted.
+
+        Example:
+            again = run.rerun(epochs=3)
+        """
+        got = portal.call(lambda: self._async.rerun(dry_run=dry_run, **changes))
+        return Run(got) if isinstance(got, AsyncRun) else got
+
+    def update(
+        self,
+        tags: Sequence[str] | None = None,
+        description: str | None = None,
+        *,
+        add_tags: Sequence[str] = (),
+        remove_tags: Sequence[str] = (),
+    ) -> Run:
+        """Change the tags and the description of the run, which may have ended; `info` is renewed.
+
+        What is not given stays as it is. Those who watch are told by a change of kind `changed`.
+
+        Args:
+            tags: All that it has from now on; None changes none.
+            description: For people; an empty one takes it away.
+            add_tags: Tags to add to those that it has: two who add at once lose none.
+            remove_tags: Tags to take away; those that it has not are no matter.
+
+        Raises:
+            InvalidInput: A tag or the description was refused.
+            RunNotFound: It was deleted.
+            ServerTooOld: The server cannot change runs.
+
+        Example:
+            run.update(description="the one in production", add_tags=["best"])
+        """
+        got = portal.call(self._async.update, tags, description, add_tags=add_tags, remove_tags=remove_tags)
         return self if got is self._async else Run(got)
 
     def cancel(self) -> None:

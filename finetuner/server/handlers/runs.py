@@ -32,7 +32,8 @@ async def get(request: web.Request) -> web.Response:
     async with request.app[keys.DATABASE].read() as conn:
         row = await asked.run_row(request, conn, with_config=with_config)
         place = await runs.queue_position(conn, row)
-    return asked.json_response(runs.to_json(row, queue_position=place))
+        secret_names = await runs.secret_names(conn, row.id)
+    return asked.json_response(runs.to_json(row, queue_position=place, secret_names=secret_names))
 
 
 async def status(request: web.Request) -> web.Response:

@@ -20,13 +20,14 @@ ROWS = [(json.dumps({"lines": 1}), "first"), ("second", "third")]
 
 
 async def _fit(client: AsyncClient, train_data: Any, **more: Any) -> AsyncRun:
-    return await client.fit(
+    run: AsyncRun = await client.fit(
         "all-minilm-l6-v2",
         train_data,
         loss="MultipleNegativesRankingLoss",
         progress=False,
         **more,
     )
+    return run
 
 
 async def test_a_list_a_file_and_its_name_are_one_data_set_uploaded_once(client: AsyncClient, tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ ROWS = [(json.dumps({"lines": 1}), "first"), ("second", "third")]
 
 
 def _fit(client: Client, train_data: Any, **more: Any) -> Run:
-    return client.fit("all-minilm-l6-v2", train_data, loss="MultipleNegativesRankingLoss", progress=False, **more)
+    run: Run = client.fit("all-minilm-l6-v2", train_data, loss="MultipleNegativesRankingLoss", progress=False, **more)
+    return run
 
 
 def test_a_list_a_file_and_its_name_are_one_data_set_uploaded_once(client: Client, tmp_path: Path) -> None:
