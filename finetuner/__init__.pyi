@@ -17,7 +17,10 @@ from finetuner.aio.logstream import AsyncLogStream as AsyncLogStream
 from finetuner.aio.run import AsyncRun as AsyncRun
 from finetuner.aio.watch import AsyncCompleted as AsyncCompleted
 from finetuner.aio.watch import AsyncWatch as AsyncWatch
+from finetuner.api.plan import Plan as Plan
 from finetuner.api.selecting import RunFilter as RunFilter
+from finetuner.api.types import ArtifactFile as ArtifactFile
+from finetuner.api.types import ArtifactInfo as ArtifactInfo
 from finetuner.api.types import Change as Change
 from finetuner.api.types import DatasetInfo as DatasetInfo
 from finetuner.api.types import RunInfo as RunInfo
@@ -44,6 +47,7 @@ from finetuner.sync import create_experiment as create_experiment
 from finetuner.sync import create_run as create_run
 from finetuner.sync import create_synthesis_run as create_synthesis_run
 from finetuner.sync import create_training_run as create_training_run
+from finetuner.sync import delete_dataset as delete_dataset
 from finetuner.sync import delete_experiment as delete_experiment
 from finetuner.sync import delete_experiments as delete_experiments
 from finetuner.sync import delete_run as delete_run
@@ -51,6 +55,7 @@ from finetuner.sync import delete_runs as delete_runs
 from finetuner.sync import describe_models as describe_models
 from finetuner.sync import encode as encode
 from finetuner.sync import fit as fit
+from finetuner.sync import get_dataset as get_dataset
 from finetuner.sync import get_experiment as get_experiment
 from finetuner.sync import get_model as get_model
 from finetuner.sync import get_run as get_run
@@ -64,7 +69,9 @@ from finetuner.sync import list_model_options as list_model_options
 from finetuner.sync import list_models as list_models
 from finetuner.sync import list_runs as list_runs
 from finetuner.sync import login as login
+from finetuner.sync import rerun as rerun
 from finetuner.sync import synthesize as synthesize
+from finetuner.sync import upload_dataset as upload_dataset
 from finetuner.sync import wait_all as wait_all
 from finetuner.sync import watch as watch
 

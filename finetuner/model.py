@@ -16,7 +16,7 @@ import stat
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
@@ -41,6 +41,9 @@ DATA_NOT_MODEL: Final = "the training data of a synthesis run, no model: give it
 _HUB_FILES: Final = ("*.json", "*.txt", "*.model", "*.safetensors")
 """What a model's folder needs; weights in pickle are never fetched."""
 _CHUNK_BYTES: Final = 1 << 20
+_FREE_BYTES: Final = 256 << 20
+_MAX_RATIO: Final = 20
+"""Of what is unpacked to the zip, past the bytes that are free."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -368,6 +371,7 @@ def _extract(artifact: Path, folder: Path) -> None:
             if MANIFEST not in entries:
                 raise ArtifactCorrupt(f"{artifact} is no artifact of Finetuner: {MANIFEST} is not in it")
             files = _manifest_files(archive.read(MANIFEST), artifact)
+            _check_size(artifact, entries.values())
             for name, entry in entries.items():
                 _check_entry(artifact, entry)
                 if name != MANIFEST and name not in files:
@@ -397,11 +401,18 @@ def _manifest_files(content: bytes, artifact: Path) -> dict[str, str]:
         raise ArtifactCorrupt(f"{artifact}: its manifest cannot be read: {error}") from error
 
 
+def _check_size(artifact: Path, entries: Iterable[zipfile.ZipInfo]) -> None:
+    """Refuse what was made to fill the disk: weights are hardly compressed."""
+    size_bytes, bound = sum(entry.file_size for entry in entries), _FREE_BYTES + _MAX_RATIO * artifact.stat().st_size
+    if size_bytes > bound:
+        raise ArtifactCorrupt(f"{artifact} says that it holds {size_bytes} bytes, more than one of its size can")
+
+
 def _check_entry(artifact: Path, entry: zipfile.ZipInfo) -> None:
     path = PurePosixPath(entry.filename)
     is_plain = bool(path.parts) and not path.is_absolute() and ".." not in path.parts
-    is_link = stat.S_ISLNK(entry.external_attr >> 16)
-    if not is_plain or is_link or "\\" in entry.filename or ":" in path.parts[0] or entry.is_dir():
+    is_special = stat.S_IFMT(entry.external_attr >> 16) not in {0, stat.S_IFREG}  # a link, a device, a pipe
+    if not is_plain or is_special or "\\" in entry.filename or ":" in path.parts[0] or entry.is_dir():
         raise ArtifactCorrupt(f"{artifact}: the entry {entry.filename!r} would not land inside of the folder")
 
 

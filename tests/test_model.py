@@ -173,9 +173,22 @@ def test_no_made_up_path_leaves_the_folder(parts: list[str], is_absolute: bool) 
             assert all(path.is_relative_to(target.resolve()) for path in found)
 
 
-def test_a_link_in_a_zip_is_refused(tmp_path: Path) -> None:
+def test_a_zip_that_was_made_to_fill_the_disk_is_refused(tmp_path: Path) -> None:
+    path = _artifact(tmp_path / "a.zip", {"model": b"weights"})
+    with zipfile.ZipFile(path) as archive:
+        place = archive.start_dir
+    content = bytearray(path.read_bytes())
+    content[place + 24 : place + 28] = (1 << 31).to_bytes(4, "little")  # the size that the first entry claims
+    path.write_bytes(content)
+    with pytest.raises(ArtifactCorrupt, match="more than one of its size can"):
+        unpack(path, tmp_path / "cache")
+    _nothing_unpacked(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [0o120777, 0o020666, 0o060666, 0o010666])
+def test_a_link_device_or_pipe_in_a_zip_is_refused(tmp_path: Path, kind: int) -> None:
     link = zipfile.ZipInfo("config.json")
-    link.external_attr = 0o120777 << 16
+    link.external_attr = kind << 16
     target = b"/etc/passwd"
     described = {"config.json": {"sha256": hashlib.sha256(target).hexdigest(), "size": len(target)}}
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:

@@ -1,4 +1,4 @@
-"""Make `finetuner/sync/` from `finetuner/aio/`; `--check` compares instead.
+"""Make `finetuner/sync/` from `finetuner/aio/`, and its suite of behaviours from the async one's; `--check` compares.
 
     python tools/sync.py [--check]
 
@@ -24,13 +24,14 @@ import attrs
 ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tools import sync_docs  # noqa: E402 - found from the root, where this file runs as a script
+from tools import sync_docs, sync_tests  # noqa: E402 - found from the root, where this file runs as a script
 from tools.sync_classes import BY_HAND, ClassRules, Function  # noqa: E402
 from tools.sync_types import NoRule, Place, Types  # noqa: E402
 
 NAMED: Final = (ast.FunctionDef, ast.Assign)
 AIO: Final = ROOT / "finetuner" / "aio"
 SYNC: Final = ROOT / "finetuner" / "sync"
+BEHAVIOURS: Final = ROOT / "tests" / "behaviours" / "aio"
 RUNTIME: Final = {name: f"from finetuner.portal import {name}" for name in ("portal", "Stream", "on_caller")} | {
     "Self": "from typing import Self",
     "TracebackType": "from types import TracebackType",
@@ -282,20 +283,35 @@ def write(made: Mapping[str, str], folder: Path) -> None:
         (folder / name).write_text(text, "utf-8")
 
 
-def main(arguments: list[str], aio: Path = AIO, sync: Path = SYNC) -> int:
-    """Write the sync SDK, or compare it with `--check`."""
+def behaviours(folder: Path, aio: Path) -> dict[str, str]:
+    """Give the modules of the sync suite of behaviours by their names.
+
+    Raises:
+        NoRule: A test has a construct that a plain program cannot have.
+    """
+    trees = [ast.parse(path.read_text("utf-8")) for path in aio.glob("*.py")]
+    found = [one.name for tree in trees for one in tree.body if isinstance(one, ast.ClassDef)]
+    names = {name: name.removeprefix("Async") for name in found if name.startswith("Async")}
+    made = sync_tests.generate(folder, folder.parents[2], names)
+    return {name: formatted(text) for name, text in made.items()}
+
+
+def main(arguments: list[str], aio: Path = AIO, sync: Path = SYNC, suite: Path = BEHAVIOURS) -> int:
+    """Write the sync SDK and its suite, or compare them with `--check`."""
     try:
-        made = generate(aio)
+        pairs = [(generate(aio), aio, sync), (behaviours(suite, aio), suite, suite.with_name("sync"))]
     except NoRule as error:
         print(error, file=sys.stderr)
         return 1
-    if "--check" not in arguments:
-        write(made, sync)
-        return 0
-    if lines := differences(made, sync):
-        print("\n".join(lines))
-        print(f"{sync} is not what tools/sync.py makes of {aio}: run it", file=sys.stderr)
-    return 1 if lines else 0
+    code = 0
+    for made, source, folder in pairs:
+        if "--check" not in arguments:
+            write(made, folder)
+        elif lines := differences(made, folder):
+            print("\n".join(lines))
+            print(f"{folder} is not what tools/sync.py makes of {source}: run it", file=sys.stderr)
+            code = 1
+    return code
 
 
 if __name__ == "__main__":

@@ -223,6 +223,8 @@ class ClassRules:
         lines = [f"    {line}" for line in [*self.head(node), f"    {self._doc(node, 8)}"]]
         way = "call" if isinstance(node, ast.AsyncFunctionDef) else "run"
         through = f"portal.{way}({', '.join(filter(None, [call, passed]))})"
+        if node.args.kwarg is not None and ast.unparse(node.args.kwarg.annotation or node).startswith("Unpack["):
+            through = f"portal.{way}(lambda: {call}({passed}))"  # no ParamSpec takes the items of a TypedDict
         if item is not None:
             wrap = f", lambda got: {self.types.to_sync(item, 'got')}" if self.types.concerns(item) else ""
             started = through if isinstance(node, ast.FunctionDef) else f"{call}({passed})"

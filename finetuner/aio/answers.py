@@ -59,6 +59,8 @@ class Answer:
     body: bytes = attrs.field(repr=False)
     length: int
     """Bytes of the body; where that is more than what is in `body`, the body was not read."""
+    is_cut: bool = False
+    """Whether `length` is what had come when the reading was ended."""
 
     def json(self) -> Any:
         """Decode the body.

@@ -9,8 +9,9 @@ import numbers
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TextIO, TypeVar, Union, get_args, get_origin
+from typing import Any, Final, TextIO, TypeVar, Union, Unpack, get_args, get_origin
 
+from finetuner.api.sources import Frame
 from finetuner.callback import Callback
 from finetuner.errors import InvalidInput
 from finetuner.model import SynthesisModels
@@ -23,7 +24,8 @@ _SHOWN: Final[dict[Any, str]] = {
     bool: "True or False",
     type(None): "None",
     Path: "a path",
-    TextIO: "an open text file",
+    TextIO: "an open file",
+    Frame: "a data frame",
 }
 _SAY_MORE: Final = (Callback, SynthesisModels)
 """What is checked later, with a message that says more."""
@@ -80,7 +82,9 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     kinds = {}
     for name, annotation in inspect.get_annotations(function).items():
         try:
-            kinds[name] = eval(annotation, function.__globals__)  # noqa: S307 - the source of this package
+            kind = eval(annotation, function.__globals__)  # noqa: S307 - the source of this package
+            # What a dict of keywords may hold is checked by whom they are passed on to.
+            kinds[name] = Any if get_origin(kind) is Unpack else kind
         except NameError:  # imported for the type checker alone: one of this package's own objects
             kinds[name] = Any
     return kinds

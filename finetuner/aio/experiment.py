@@ -1,13 +1,17 @@
-"""An experiment: a name under which runs have names of their own."""
+"""An experiment: a name under which runs have names of their own.
+
+Past 400 lines where its submissions say all their parameters, once for each kind of answer.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from finetuner.aio.arguments import checked
 from finetuner.aio.listing import AsyncRunIterator
 from finetuner.aio.run import AsyncRun
+from finetuner.api.plan import Plan
 from finetuner.api.types import ExperimentInfo
 from finetuner.callback import Callback, DataSource
 from finetuner.data import CSVOptions
@@ -100,6 +104,7 @@ class AsyncExperiment:
         """
         await self._client.delete_runs(self.name)
 
+    @overload
     async def create_training_run(
         self,
         model: str,
@@ -139,7 +144,136 @@ class AsyncExperiment:
         secrets: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
         progress: bool | None = None,
-    ) -> AsyncRun:
+        dry_run: Literal[False] = False,
+    ) -> AsyncRun: ...
+
+    @overload
+    async def create_training_run(
+        self,
+        model: str,
+        train_data: DataSource | AsyncRun,
+        run_name: str | None = None,
+        eval_data: DataSource | None = None,
+        csv_options: CSVOptions | None = None,
+        val_split: float = 0.0,
+        model_artifact: str | None = None,
+        description: str | None = None,
+        model_options: dict[str, Any] | None = None,
+        loss: str = "TripletMarginLoss",
+        miner: str | None = None,
+        miner_options: dict[str, Any] | None = None,
+        optimizer: str = "Adam",
+        optimizer_options: dict[str, Any] | None = None,
+        learning_rate: float | None = None,
+        epochs: int = 5,
+        batch_size: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        scheduler: str | None = None,
+        scheduler_options: dict[str, Any] | None = None,
+        freeze: bool = False,
+        output_dim: int | None = None,
+        device: str = "cuda",
+        num_workers: int = 4,
+        to_onnx: bool = False,
+        public: bool = False,
+        num_items_per_class: int = 4,
+        sampler: str = "auto",
+        loss_optimizer: str | None = None,
+        loss_optimizer_options: dict[str, Any] | None = None,
+        *,
+        loss_options: dict[str, Any] | None = None,
+        seed: int = 42,
+        tags: Sequence[str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        progress: bool | None = None,
+        dry_run: Literal[True],
+    ) -> Plan: ...
+
+    @overload
+    async def create_training_run(
+        self,
+        model: str,
+        train_data: DataSource | AsyncRun,
+        run_name: str | None = None,
+        eval_data: DataSource | None = None,
+        csv_options: CSVOptions | None = None,
+        val_split: float = 0.0,
+        model_artifact: str | None = None,
+        description: str | None = None,
+        model_options: dict[str, Any] | None = None,
+        loss: str = "TripletMarginLoss",
+        miner: str | None = None,
+        miner_options: dict[str, Any] | None = None,
+        optimizer: str = "Adam",
+        optimizer_options: dict[str, Any] | None = None,
+        learning_rate: float | None = None,
+        epochs: int = 5,
+        batch_size: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        scheduler: str | None = None,
+        scheduler_options: dict[str, Any] | None = None,
+        freeze: bool = False,
+        output_dim: int | None = None,
+        device: str = "cuda",
+        num_workers: int = 4,
+        to_onnx: bool = False,
+        public: bool = False,
+        num_items_per_class: int = 4,
+        sampler: str = "auto",
+        loss_optimizer: str | None = None,
+        loss_optimizer_options: dict[str, Any] | None = None,
+        *,
+        loss_options: dict[str, Any] | None = None,
+        seed: int = 42,
+        tags: Sequence[str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        progress: bool | None = None,
+        dry_run: bool,
+    ) -> AsyncRun | Plan: ...
+
+    async def create_training_run(
+        self,
+        model: str,
+        train_data: DataSource | AsyncRun,
+        run_name: str | None = None,
+        eval_data: DataSource | None = None,
+        csv_options: CSVOptions | None = None,
+        val_split: float = 0.0,
+        model_artifact: str | None = None,
+        description: str | None = None,
+        model_options: dict[str, Any] | None = None,
+        loss: str = "TripletMarginLoss",
+        miner: str | None = None,
+        miner_options: dict[str, Any] | None = None,
+        optimizer: str = "Adam",
+        optimizer_options: dict[str, Any] | None = None,
+        learning_rate: float | None = None,
+        epochs: int = 5,
+        batch_size: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        scheduler: str | None = None,
+        scheduler_options: dict[str, Any] | None = None,
+        freeze: bool = False,
+        output_dim: int | None = None,
+        device: str = "cuda",
+        num_workers: int = 4,
+        to_onnx: bool = False,
+        public: bool = False,
+        num_items_per_class: int = 4,
+        sampler: str = "auto",
+        loss_optimizer: str | None = None,
+        loss_optimizer_options: dict[str, Any] | None = None,
+        *,
+        loss_options: dict[str, Any] | None = None,
+        seed: int = 42,
+        tags: Sequence[str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        progress: bool | None = None,
+        dry_run: bool = False,
+    ) -> AsyncRun | Plan:
         """Submit a training run of this experiment; `AsyncClient.fit` says more.
 
         Args:
@@ -186,6 +320,7 @@ class AsyncExperiment:
             secrets: Environment variables for the job; never shown, logged or read back.
             idempotency_key: The key of an interrupted call: gives that call's run if there is one, never a second.
             progress: Show a bar while data is uploaded; None shows it on a terminal.
+            dry_run: Check all of it and give a `Plan` of what would be done; nothing is created or uploaded.
 
         Raises:
             InvalidInput: An argument was refused; nothing was created.
@@ -232,8 +367,72 @@ class AsyncExperiment:
             secrets=secrets,
             idempotency_key=idempotency_key,
             progress=progress,
+            dry_run=dry_run,
             experiment_name=self.name,
         )
+
+    @overload
+    async def create_synthesis_run(
+        self,
+        query_data: DataSource,
+        corpus_data: DataSource,
+        models: SynthesisModels,
+        num_relations: int = 10,
+        run_name: str | None = None,
+        csv_options: CSVOptions | None = None,
+        description: str | None = None,
+        device: str = "cuda",
+        num_workers: int = 4,
+        public: bool = False,
+        *,
+        tags: Sequence[str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        progress: bool | None = None,
+        dry_run: Literal[False] = False,
+    ) -> AsyncRun: ...
+
+    @overload
+    async def create_synthesis_run(
+        self,
+        query_data: DataSource,
+        corpus_data: DataSource,
+        models: SynthesisModels,
+        num_relations: int = 10,
+        run_name: str | None = None,
+        csv_options: CSVOptions | None = None,
+        description: str | None = None,
+        device: str = "cuda",
+        num_workers: int = 4,
+        public: bool = False,
+        *,
+        tags: Sequence[str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        progress: bool | None = None,
+        dry_run: Literal[True],
+    ) -> Plan: ...
+
+    @overload
+    async def create_synthesis_run(
+        self,
+        query_data: DataSource,
+        corpus_data: DataSource,
+        models: SynthesisModels,
+        num_relations: int = 10,
+        run_name: str | None = None,
+        csv_options: CSVOptions | None = None,
+        description: str | None = None,
+        device: str = "cuda",
+        num_workers: int = 4,
+        public: bool = False,
+        *,
+        tags: Sequence[str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        progress: bool | None = None,
+        dry_run: bool,
+    ) -> AsyncRun | Plan: ...
 
     async def create_synthesis_run(
         self,
@@ -252,7 +451,8 @@ class AsyncExperiment:
         secrets: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
         progress: bool | None = None,
-    ) -> AsyncRun:
+        dry_run: bool = False,
+    ) -> AsyncRun | Plan:
         """Submit a synthesis run of this experiment; `AsyncClient.synthesize` says more.
 
         Args:
@@ -272,6 +472,7 @@ class AsyncExperiment:
             secrets: Environment variables for the job; never shown, logged or read back.
             idempotency_key: The key of an interrupted call: gives that call's run if there is one, never a second.
             progress: Show a bar while data is uploaded; None shows it on a terminal.
+            dry_run: Check all of it and give a `Plan` of what would be done; nothing is created or uploaded.
 
         Raises:
             InvalidInput: An argument was refused; nothing was created.
@@ -297,4 +498,5 @@ class AsyncExperiment:
             secrets=secrets,
             idempotency_key=idempotency_key,
             progress=progress,
+            dry_run=dry_run,
         )

@@ -10,6 +10,7 @@ import orjson
 from finetuner.aio.reconnect import Reconnecting
 from finetuner.aio.stream import AsyncStream
 from finetuner.aio.transport import Request, Transport
+from finetuner.api.logfilter import check_level
 from finetuner.api.sse import LogBatch, LogDecoder
 from finetuner.api.types import RunStatus
 from finetuner.errors import InvalidInput, RunDeleted, RunNotFound
@@ -19,6 +20,17 @@ if TYPE_CHECKING:
 
 Entry = tuple[int, str]
 """The byte offset after a line, and the line."""
+
+
+def log_query(*, tail: int | None, level: str | None, contains: str | None) -> dict[str, object]:
+    """Give the query for some lines of a log.
+
+    Raises:
+        InvalidInput: `tail` is no number of lines, or there is no such level.
+    """
+    if tail is not None and tail < 1:
+        raise InvalidInput(f"tail must be a number of lines, 1 or more, not {tail}")
+    return {"tail": tail, "level": None if level is None else check_level(level), "contains": contains or None}
 
 
 class AsyncLogStream(AsyncStream[str, Entry]):
@@ -40,12 +52,24 @@ class AsyncLogStream(AsyncStream[str, Entry]):
                 saved_offset = log.offset
     """
 
-    def __init__(self, transport: Transport, run: AsyncRun, *, after: int) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        run: AsyncRun,
+        *,
+        after: int,
+        tail: int | None = None,
+        level: str | None = None,
+        contains: str | None = None,
+    ) -> None:
         super().__init__()
         if after < 0:
             raise InvalidInput(f"after must be a byte offset, 0 or more, not {after!r}")
-        self.offset: int = after
-        """The byte offset in the log after the last line given: where a later stream goes on."""
+        wish = log_query(tail=tail, level=level, contains=contains)
+        self._given = after
+        """The offset after the last line that the reader got."""
+        self._told = (after, after)
+        """The offset after the last line that came, and how far the log is looked through, which may be further."""
         self.status: RunStatus | None = None
         """How the run ended; None until the stream has ended."""
         self._run_name = run.name
@@ -55,14 +79,22 @@ class AsyncLogStream(AsyncStream[str, Entry]):
             return Request(
                 route="run_logstream",
                 parts={"id": run_id},
-                query={"after": position or 0, "events": 1},
+                # Where the last lines begin is told first: from then on there is a position to go on from.
+                query={**wish, "after": after if position is None else position, "events": 1}
+                | ({} if position is None else {"tail": None}),
                 headers={"Accept": "text/event-stream"},
             )
 
-        self._wire = Reconnecting(transport, request, position=after)
+        self._wire = Reconnecting(transport, request, position=after if tail is None else None)
         self._decoder = LogDecoder()
         self._connection = 0
         self._is_ended = False
+
+    @property
+    def offset(self) -> int:
+        """The byte offset in the log after the last line given, or after what was left out since: where to go on."""
+        last, looked_through = self._told
+        return looked_through if self._given >= last else self._given
 
     @property
     def reconnect_timeout_s(self) -> float:
@@ -100,8 +132,12 @@ class AsyncLogStream(AsyncStream[str, Entry]):
 
     def _take(self, batch: LogBatch) -> list[Entry]:
         entries = [(batch.offset_after(index), line) for index, line in enumerate(batch.lines)]
-        if entries:
-            self._wire.position = entries[-1][0]
+        position = entries[-1][0] if entries else None
+        if batch.position is not None:
+            position = max(batch.position, position or 0)
+        if position is not None:
+            self._wire.position = position
+            self._told = (entries[-1][0] if entries else self._told[0], position)
         for event in batch.events:
             if event.event == "end":
                 self._is_ended = True
@@ -111,7 +147,7 @@ class AsyncLogStream(AsyncStream[str, Entry]):
         return entries
 
     def _give(self, entry: Entry) -> str:
-        self.offset, line = entry
+        self._given, line = entry
         return line
 
     async def _release(self) -> None:

@@ -1,27 +1,35 @@
-"""A run, as an asyncio program holds it."""
+"""A run, as an asyncio program holds it.
+
+Past 400 lines, since all that one can ask of a run is said in one place.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, cast, overload
 
 from finetuner.aio import display, transfer
 from finetuner.aio.arguments import checked
-from finetuner.aio.logstream import AsyncLogStream
+from finetuner.aio.logstream import AsyncLogStream, log_query
+from finetuner.aio.rerun import RunChanges
 from finetuner.aio.transport import Request
 from finetuner.aio.watch import AsyncCompleted
 from finetuner.api import convert
+from finetuner.api.checks import refusal, update_errors
+from finetuner.api.config import RunUpdate
 from finetuner.api.history import points
+from finetuner.api.plan import Plan
 from finetuner.api.types import ArtifactInfo, History, Json, Metrics, RunInfo, RunStatus, Task
 from finetuner.api.visible import visible
-from finetuner.errors import ArtifactExists, Failure, InvalidInput, LogTooLarge, NotLoaded, RunFailed
+from finetuner.errors import ArtifactExists, Failure, InvalidInput, LogTooLarge, NotLoaded, RunFailed, ServerTooOld
 from finetuner.model import DATA_NOT_MODEL
 
 if TYPE_CHECKING:
     from finetuner.aio.calls import ClientCalls
+    from finetuner.aio.submit_calls import SubmitCalls
 
 DEFAULT_MAX_LOG_BYTES: Final = 64 * 2**20
 
@@ -135,53 +143,65 @@ class AsyncRun:
         return RunStatus(raw["status"])
 
     async def logs(
-        self, tail: int | None = None, contains: str | None = None, max_bytes: int = DEFAULT_MAX_LOG_BYTES
+        self,
+        tail: int | None = None,
+        contains: str | None = None,
+        level: str | None = None,
+        max_bytes: int = DEFAULT_MAX_LOG_BYTES,
     ) -> list[str]:
-        """Give the lines of the log so far.
+        """Give the lines of the log so far; those that are asked for are picked on the server.
 
         Args:
-            tail: Only the last lines, so many.
-            contains: Only lines that contain this text; with `tail`, the last of those.
-            max_bytes: Longest log to fetch.
+            tail: Only the last lines, so many: of those that the others leave.
+            contains: Only lines that contain this text.
+            level: Only lines of this level or above: `debug`, `info`, `warning`, `error` or `critical`.
+            max_bytes: Most bytes to fetch.
 
         Raises:
-            LogTooLarge: The log is longer than `max_bytes`; give `tail`, or stream it.
+            LogTooLarge: The lines have more than `max_bytes`; give `tail`, or stream them.
+            InvalidInput: There is no such level; near names are given.
             RunNotFound: It was deleted.
 
         Example:
             for line in await run.logs(tail=20):
                 print(line)
         """
-        if tail is not None and tail < 1:
-            raise InvalidInput(f"tail must be a number of lines, 1 or more, not {tail}")
-        request = Request(
-            route="run_logs",
-            parts={"id": self.id},
-            query={"tail": tail if contains is None else None},
-            max_bytes=max_bytes,
-        )
+        query = log_query(tail=tail, level=level, contains=contains)
+        request = Request(route="run_logs", parts={"id": self.id}, query=query, max_bytes=max_bytes)
         answer = await self._client._transport.call(request)  # noqa: SLF001 - one package
         if answer.length > max_bytes:
             raise LogTooLarge(
-                f"the log of {self.name} has {answer.length} bytes, more than max_bytes={max_bytes}; "
+                f"the log of {self.name} has {answer.length} bytes{' or more' if answer.is_cut else ''}, "
+                f"more than max_bytes={max_bytes}; "
                 "give tail=..., or read it with stream_logs()"
             )
         lines = answer.body.decode("utf-8", "replace").split("\n")
         if not lines[-1]:
             lines.pop()
-        if contains is not None:
-            lines = [line for line in lines if contains in line]
-        return lines if tail is None else lines[-tail:]
+        return lines
 
-    def stream_logs(self, interval: float | None = None, *, after: int = 0) -> AsyncLogStream:
+    def stream_logs(
+        self,
+        interval: float | None = None,
+        *,
+        after: int = 0,
+        tail: int | None = None,
+        level: str | None = None,
+        contains: str | None = None,
+    ) -> AsyncLogStream:
         """Give the log as a stream: its lines as they come, until the run has ended.
+
+        Those that are asked for are picked on the server; the stream's `offset` moves on past the others.
 
         Args:
             interval: Taken for callers of the old client; lines come when they are written.
             after: Byte offset to begin at, such as the `offset` of an earlier stream.
+            tail: Begin with the last lines of now, so many: of those that the others leave.
+            level: Only lines of this level or above: `debug`, `info`, `warning`, `error` or `critical`.
+            contains: Only lines that contain this text.
 
         Raises:
-            InvalidInput: `after` is no byte offset.
+            InvalidInput: `after` is no byte offset, or there is no such level; near names are given.
 
         Example:
             async with run.stream_logs() as log:
@@ -189,7 +209,8 @@ class AsyncRun:
                     print(line)
         """
         del interval
-        return AsyncLogStream(self._client._transport, self, after=after)  # noqa: SLF001 - one package
+        transport = self._client._transport  # noqa: SLF001 - one package
+        return AsyncLogStream(transport, self, after=after, tail=tail, level=level, contains=contains)
 
     async def metrics(self) -> Metrics:
         """Give what its EvaluationCallback measured: `{"before": {name: value}, "after": {name: value}}`.
@@ -286,6 +307,74 @@ class AsyncRun:
             failure=failure,
         )
 
+    @overload
+    async def rerun(self, *, dry_run: Literal[False] = False, **changes: Unpack[RunChanges]) -> AsyncRun: ...
+
+    @overload
+    async def rerun(self, *, dry_run: Literal[True], **changes: Unpack[RunChanges]) -> Plan: ...
+
+    @overload
+    async def rerun(self, *, dry_run: bool, **changes: Unpack[RunChanges]) -> AsyncRun | Plan: ...
+
+    async def rerun(self, *, dry_run: bool = False, **changes: Unpack[RunChanges]) -> AsyncRun | Plan:
+        """Submit this run again, with changes; `AsyncClient.rerun` says more.
+
+        Args:
+            dry_run: Check all of it and give a `Plan` of what would be done; nothing is created.
+            changes: Parameters of `fit`, or of `synthesize` for a synthesis run, such as `epochs=3`.
+
+        Raises:
+            InvalidInput: There is no such parameter, with near names; a value was refused; or secrets are missing.
+            InvalidData: One of its data sets is no longer on the server.
+            RunNotFound: The run was deleted.
+
+        Example:
+            again = await run.rerun(epochs=3)
+        """
+        client = cast("SubmitCalls", self._client)  # whichever part made this run, the client has them all
+        return await client.rerun(self, dry_run=dry_run, **changes)
+
+    async def update(
+        self,
+        tags: Sequence[str] | None = None,
+        description: str | None = None,
+        *,
+        add_tags: Sequence[str] = (),
+        remove_tags: Sequence[str] = (),
+    ) -> AsyncRun:
+        """Change the tags and the description of the run, which may have ended; `info` is renewed.
+
+        What is not given stays as it is. Those who watch are told by a change of kind `changed`.
+
+        Args:
+            tags: All that it has from now on; None changes none.
+            description: For people; an empty one takes it away.
+            add_tags: Tags to add to those that it has: two who add at once lose none.
+            remove_tags: Tags to take away; those that it has not are no matter.
+
+        Raises:
+            InvalidInput: A tag or the description was refused.
+            RunNotFound: It was deleted.
+            ServerTooOld: The server cannot change runs.
+
+        Example:
+            await run.update(description="the one in production", add_tags=["best"])
+        """
+        wanted = RunUpdate(
+            description=description,
+            tags=None if tags is None else list(tags),
+            add_tags=list(add_tags),
+            remove_tags=list(remove_tags),
+        )
+        if errors := list(update_errors(wanted)):
+            raise refusal(errors)
+        request = Request(route="run_update", parts={"id": self.id}, body=convert.dumps(wanted), accept={405})
+        answer = await self._client._transport.call(request)  # noqa: SLF001 - one package
+        if answer.status == 405:
+            raise ServerTooOld("this server cannot change tags or descriptions: update it", status=405)
+        self._renew(answer.json())
+        return self
+
     async def cancel(self) -> None:
         """Stop the run, or take it out of the queue; it ends as FAILED, and `info.details` says that it was cancelled.
 
@@ -308,6 +397,19 @@ class AsyncRun:
             await run.delete()
         """
         await self._json("delete")
+
+    async def artifact(self) -> ArtifactInfo:
+        """Give size, sha256 and files of its artifact; nothing is fetched.
+
+        Raises:
+            RunInProgress: The run has not ended yet.
+            RunFailed: It failed and has no artifact.
+
+        Example:
+            for file in (await run.artifact()).files:
+                print(file.path, file.size_bytes)
+        """
+        return await artifact_info(self._client, self.artifact_id)
 
     async def save_artifact(
         self, directory: str | Path = "artifacts/", overwrite: bool = False, progress: bool | None = None
@@ -336,6 +438,12 @@ class AsyncRun:
         return str(target)
 
 
+async def artifact_info(client: ClientCalls, artifact_id: str) -> ArtifactInfo:
+    """Ask for size, sha256 and files of an artifact."""
+    request = Request(route="artifact_get", parts={"id": artifact_id})
+    return convert.lenient((await client._transport.call(request)).json(), ArtifactInfo)  # noqa: SLF001 - one package
+
+
 async def fetch_artifact(
     client: ClientCalls,
     artifact_id: str,
@@ -351,8 +459,7 @@ async def fetch_artifact(
         InvalidInput: It is of a run with another task than the one asked for.
     """
     transport = client._transport  # noqa: SLF001 - one package
-    answer = await transport.call(Request(route="artifact_get", parts={"id": artifact_id}))
-    artifact = convert.lenient(answer.json(), ArtifactInfo)
+    artifact = await artifact_info(client, artifact_id)
     if task is not None and artifact.task is not task:
         raise InvalidInput(f"the artifact of run {artifact.run_name!r} is {DATA_NOT_MODEL}")
     if target.exists():

@@ -1,4 +1,7 @@
-"""Submitting a run: everything is checked here first, then data is uploaded, then the run is created once."""
+"""Submitting a run: everything is checked here first, then data is uploaded, then the run is created once.
+
+Past 400 lines, since a submission and its plan must refuse the same.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,17 @@ import os
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 import orjson
 
+from finetuner import counts, local
 from finetuner import data as data_module
-from finetuner import local
-from finetuner.aio import transfer
+from finetuner.aio import stored_data
+from finetuner.aio.rerun import StoredName
 from finetuner.aio.transport import Request, Transport
 from finetuner.api import convert
 from finetuner.api.callbacks import own_errors
@@ -31,8 +35,9 @@ from finetuner.api.checks import (
     refusal,
     request_errors,
 )
-from finetuner.api.config import DatasetRequest, RunRequest, Runtime, TrainingConfig
+from finetuner.api.config import RunRequest, Runtime, TrainingConfig
 from finetuner.api.names import check_experiment_name, check_name, is_id
+from finetuner.api.plan import Plan, UploadPlan, check_batch_size
 from finetuner.api.synthesis import SYNTHESIZED, SynthesisConfig, check_synthesis
 from finetuner.api.types import ArtifactInfo, DatasetInfo, Task
 from finetuner.callback import WANDB_KEY, Callback, CustomCallback, WandBLogger, check_callbacks
@@ -40,12 +45,14 @@ from finetuner.data import CSVOptions, PreparedData
 from finetuner.errors import (
     Conflict,
     DataNotFound,
+    ExperimentNotFound,
     FieldError,
     InvalidData,
     InvalidInput,
     InvalidName,
     NotFound,
     ServerError,
+    ServerTooOld,
 )
 from finetuner.model import DATA_NOT_MODEL
 
@@ -103,6 +110,89 @@ async def submit(transport: Transport, wish: Submission) -> dict[str, Any]:
         Conflict: The name is taken, or the key was used for another run.
         ServerError: The server did not answer in time; the error carries the idempotency key.
     """
+    async with _checked(transport, wish) as ready:
+        body = ready.body(transport, await ready.data.upload())
+    return await _create(transport, ready, body)
+
+
+async def plan(transport: Transport, wish: Submission) -> Plan:
+    """Check a submission as if it were made, and say what it would do; nothing is created or uploaded.
+
+    Raises:
+        InvalidInput: Something would be refused.
+        Conflict: The name is taken, or the key was used for another run.
+        ServerTooOld: The server makes no plans.
+    """
+    with _unread(wish.sources.values()):
+        async with _checked(transport, wish) as ready:
+            body = orjson.loads(ready.body(transport, ready.data.names()))
+            uploads = {part.name: _upload_plan(part) for part in ready.data.parts if part.prepared is not None}
+    key = wish.idempotency_key
+    request = Request(
+        route="plan_create",
+        parts={"experiment": ready.experiment},
+        headers={} if key is None else {"Idempotency-Key": key},
+        body=orjson.dumps({**body, "uploads": convert.write(uploads)}),
+        keyed=True,  # twice is as once: nothing is made
+    )
+    try:
+        answer = await transport.call(request)
+    except ExperimentNotFound:
+        raise
+    except NotFound as error:
+        raise ServerTooOld("this server makes no plans: update it, or submit without dry_run") from error
+    return convert.lenient(answer.json(), Plan)
+
+
+def _upload_plan(part: _Part) -> UploadPlan:
+    prepared = part.prepared
+    if prepared is None:
+        raise LookupError(f"{part.name} is on the server")
+    return UploadPlan(
+        sha256=prepared.sha256,
+        kind=prepared.kind,  # type: ignore[arg-type] # data.py's kinds are these
+        columns=list(prepared.columns),
+        rows=prepared.rows,
+        size_bytes=prepared.size_bytes,
+        examples=part.examples,
+        classes=part.classes,
+    )
+
+
+@contextlib.contextmanager
+def _unread(sources: Iterable[Any]) -> Iterator[None]:
+    """Leave open files at the place where they are, so that the call can be made again for good."""
+    files = [one for one in sources if one is not None and hasattr(one, "seekable") and one.seekable()]
+    places = [file.tell() for file in files]
+    try:
+        yield
+    finally:
+        for file, place in zip(files, places, strict=True):
+            if not file.closed:
+                file.seek(place)
+
+
+@attrs.frozen(kw_only=True)
+class _Ready:
+    """A submission that was checked, its data prepared."""
+
+    wish: Submission
+    experiment: str
+    callbacks: Sequence[Callback]
+    data: _DataPlan
+
+    def body(self, transport: Transport, names: Mapping[str, str]) -> bytes:
+        """Give the body of the request, with these names of data sets."""
+        placed = [_placed(index, callback, names) for index, callback in enumerate(self.callbacks)]
+        is_embedded = transport.endpoint.is_embedded
+        runtime = _runtime(self.callbacks) if is_embedded else None
+        asked_for = _request(self.wish, _config(self.wish, names, placed, is_embedded=is_embedded), runtime)
+        return orjson.dumps(convert.write_sparse(asked_for))
+
+
+@contextlib.asynccontextmanager
+async def _checked(transport: Transport, wish: Submission) -> AsyncIterator[_Ready]:
+    """Check a submission, and prepare its data in a folder that goes away with the context."""
     experiment = check_experiment_name(wish.experiment_name)
     if wish.run_name is not None:
         check_name(wish.run_name)
@@ -122,21 +212,16 @@ async def submit(transport: Transport, wish: Submission) -> dict[str, Any]:
         await _check_free(transport, experiment, wish.run_name)
     for artifact_id in wish.artifacts:
         await _check_model(transport, artifact_id)
-    loss = wish.config.get("hyper_parameters", {}).get("loss") or ""
     with tempfile.TemporaryDirectory(prefix="finetuner-data-", ignore_cleanup_errors=True) as folder:
-        plan = _DataPlan(transport, Path(folder), wish.progress, loss)
+        data = _DataPlan(transport, Path(folder), wish)
         for field, source in wish.sources.items():
             options = _whole(wish.csv_options) if field == "corpus_data" else wish.csv_options
-            await plan.add(field, source, options)
-        plan.check_eval_data()
+            await data.add(field, source, options)
+        data.check_eval_data()
+        await data.count()
         for index, callback in enumerate(callbacks):
-            await plan.add_callback(index, callback, wish.csv_options)
-        names = await plan.upload()
-    placed = [_placed(index, callback, names) for index, callback in enumerate(callbacks)]
-    runtime = _runtime(callbacks) if transport.endpoint.is_embedded else None
-    asked_for = _request(wish, _config(wish, names, placed, is_embedded=transport.endpoint.is_embedded), runtime)
-    body = orjson.dumps(convert.write_sparse(asked_for))
-    return await _create(transport, experiment, body, wish)
+            await data.add_callback(index, callback, wish.csv_options)
+        yield _Ready(wish=wish, experiment=experiment, callbacks=callbacks, data=data)
 
 
 def _refuse(errors: Iterable[FieldError]) -> None:
@@ -153,8 +238,8 @@ def _config(wish: Submission, names: Mapping[str, str], callbacks: Sequence[Call
     if wish.task is Task.TRAINING:
         config["callbacks"] = [callback.to_wire() for callback in callbacks]
     for path, value in config.items():
-        if (place := _nan_in(value, path)) is not None:
-            raise InvalidInput(f"$.config.{place}: must be a number, not nan")
+        if (found := _not_finite(value, path)) is not None:
+            raise InvalidInput(f"$.config.{found[0]}: must be a finite number, not {found[1]}")
     try:
         plain = orjson.loads(orjson.dumps(config))
     except TypeError as error:
@@ -170,16 +255,16 @@ def _config(wish: Submission, names: Mapping[str, str], callbacks: Sequence[Call
     return dict(convert.write_sparse(checked))
 
 
-def _nan_in(value: Any, path: str) -> str | None:
-    """Give where a NaN stands, which JSON has no word for."""
+def _not_finite(value: Any, path: str) -> tuple[str, float] | None:
+    """Give where a number stands that JSON has no word for, and that number."""
     items: Iterable[tuple[str, Any]] = ()
     if isinstance(value, Mapping):
         items = ((f"{path}.{key}", item) for key, item in value.items())
     elif isinstance(value, list | tuple):
         items = ((f"{path}[{index}]", item) for index, item in enumerate(value))
-    elif isinstance(value, float) and math.isnan(value):
-        return path
-    return next((place for key, item in items if (place := _nan_in(item, key)) is not None), None)
+    elif isinstance(value, float) and not math.isfinite(value):
+        return path, value
+    return next((found for key, item in items if (found := _not_finite(item, key)) is not None), None)
 
 
 async def _check_free(transport: Transport, experiment: str, run_name: str) -> None:
@@ -237,11 +322,11 @@ def _runtime(callbacks: Sequence[Callback]) -> Runtime:
     return Runtime(python=sys.executable, cwd=str(Path.cwd()), env=env, path=list(folders))
 
 
-async def _create(transport: Transport, experiment: str, body: bytes, wish: Submission) -> dict[str, Any]:
-    key = wish.idempotency_key or uuid.uuid4().hex
+async def _create(transport: Transport, ready: _Ready, body: bytes) -> dict[str, Any]:
+    key = ready.wish.idempotency_key or uuid.uuid4().hex
     request = Request(
         route="experiment_runs_create",
-        parts={"experiment": experiment},
+        parts={"experiment": ready.experiment},
         headers={"Idempotency-Key": key},
         body=body,
         keyed=True,
@@ -263,17 +348,22 @@ class _Part:
     kind: str
     prepared: PreparedData | None = None
     name: str = ""
+    examples: int | None = None
+    """Examples of an epoch, of training data that was prepared here."""
+    classes: int | None = None
 
 
 class _DataPlan:
     """The data sets of one run: all are checked before the first is uploaded."""
 
-    def __init__(self, transport: Transport, folder: Path, show: bool | None, loss: str) -> None:
+    def __init__(self, transport: Transport, folder: Path, wish: Submission) -> None:
         self._transport = transport
         self._folder = folder
-        self._show = show
-        self._loss = loss
-        self._parts: list[_Part] = []
+        self._show = wish.progress
+        self._hyper = wish.config.get("hyper_parameters", {})
+        self._loss = self._hyper.get("loss") or ""
+        self._val_split = wish.config["data"].get("val_split") or 0.0
+        self.parts: list[_Part] = []
 
     async def add(self, field: str, source: DataSource | None, options: CSVOptions | None) -> None:
         """Check a data set, which may be one that the server has, or what a synthesis run left there."""
@@ -282,21 +372,49 @@ class _DataPlan:
         stored = await self._stored(source) or await self._synthesized(field, source, options)
         if stored is not None:
             name, kind = stored
-            check_data_kind(field, kind, self._loss)
-            self._parts.append(_Part(field=field, kind=kind, name=name))
+            self._check_kind(field, kind)
+            self.parts.append(_Part(field=field, kind=kind, name=name))
             return
         prepared = await asyncio.to_thread(data_module.prepare, source, options, directory=self._folder)
         try:
-            check_data_kind(field, prepared.kind, self._loss)
+            self._check_kind(field, prepared.kind)
         except InvalidInput as error:
             path = source if isinstance(source, str | Path) else getattr(source, "name", None)
             shown = path if isinstance(path, str | Path) else None
             raise InvalidData(str(error), path=shown, line=prepared.first_line) from error
-        self._parts.append(_Part(field=field, kind=prepared.kind, prepared=prepared))
+        self.parts.append(_Part(field=field, kind=prepared.kind, prepared=prepared, name=prepared.name))
+
+    def _check_kind(self, field: str, kind: str) -> None:
+        check_data_kind(field, kind, self._loss)
+        batch_size = self._hyper.get("batch_size")
+        if field == "train_data" and batch_size is not None:
+            try:
+                check_batch_size(kind, self._loss, batch_size)
+            except InvalidInput as error:
+                raise InvalidInput(f"batch_size {error}") from error
+
+    async def count(self) -> None:
+        """Count what an epoch of prepared training data has.
+
+        Raises:
+            InvalidData: Nothing could be trained on it.
+        """
+        for part in self.parts:
+            if part.field == "train_data" and part.prepared is not None:
+                is_split = not any(one.field == "eval_data" for one in self.parts)
+                await asyncio.to_thread(self._count, part, part.prepared, self._val_split if is_split else 0.0)
+
+    def _count(self, part: _Part, prepared: PreparedData, val_split: float) -> None:
+        labels = data_module.read(prepared.path).column(1) if part.kind == "labelled" else None
+        try:
+            part.examples = counts.examples(prepared.rows, labels, self._loss, val_split, self._hyper["seed"])
+        except InvalidInput as error:
+            raise InvalidData(f"{part.field}: {error}") from error
+        part.classes = None if labels is None else len(set(labels))
 
     def check_eval_data(self) -> None:
         """Refuse validation data that cannot be compared with the training data."""
-        kinds = {part.field: part.kind for part in self._parts}
+        kinds = {part.field: part.kind for part in self.parts}
         if "eval_data" in kinds:
             check_eval_kind(kinds["eval_data"], kinds["train_data"])
 
@@ -333,7 +451,8 @@ class _DataPlan:
 
     async def _stored(self, source: DataSource) -> tuple[str, str] | None:
         """Give the name and the kind of the data set that a text names, where it is no file's path."""
-        if not isinstance(source, str) or Path(source).expanduser().exists():
+        is_named = isinstance(source, StoredName)
+        if not isinstance(source, str) or (not is_named and Path(source).expanduser().exists()):
             return None
         try:
             request = Request(route="dataset_get", parts={"name": check_name(source, "data set")})
@@ -343,18 +462,24 @@ class _DataPlan:
         except DataNotFound as error:
             if _may_be_artifact(source):
                 return None
-            raise InvalidData(
-                "there is no such file, and the server has no data set of that name", path=source
-            ) from error
+            if is_named:
+                raise InvalidData(
+                    f"the data set {str(source)!r} of that run is no longer on the server ({error}); give its data anew"
+                ) from error
+            raise InvalidData(f"there is no such file, and the server has {error}", path=source) from error
         return info.name, info.kind
+
+    def names(self) -> dict[str, str]:
+        """Give the name that each field's data set has, or would have."""
+        return {part.field: part.name for part in self.parts}
 
     async def upload(self) -> dict[str, str]:
         """Upload what the server does not have, and give the name of each field's data set."""
-        for part in self._parts:
+        for part in self.parts:
             if part.prepared is not None:
-                await _put(self._transport, part.prepared, self._show)
+                await stored_data.put(self._transport, part.prepared, name=None, show=self._show)
                 part.name = part.prepared.name
-        return {part.field: part.name for part in self._parts}
+        return self.names()
 
 
 def _whole(options: CSVOptions | None) -> CSVOptions:
@@ -363,25 +488,7 @@ def _whole(options: CSVOptions | None) -> CSVOptions:
 
 
 def _may_be_artifact(source: DataSource) -> bool:
-    return isinstance(source, str) and is_id(source) and not Path(source).exists()
-
-
-async def _put(transport: Transport, prepared: PreparedData, show: bool | None) -> None:
-    await transfer.upload(
-        transport,
-        prepared.path,
-        sha256=prepared.sha256,
-        size_bytes=prepared.size_bytes,
-        show=show,
-        label=prepared.name,
-    )
-    body = DatasetRequest(
-        sha256=prepared.sha256,
-        kind=prepared.kind,  # type: ignore[arg-type] # data.py's kinds are these
-        columns=list(prepared.columns),
-        rows=prepared.rows,
-    )
-    await transport.call(Request(route="dataset_put", parts={"name": prepared.name}, body=convert.dumps(body)))
+    return isinstance(source, str) and is_id(source) and (isinstance(source, StoredName) or not Path(source).exists())
 
 
 def _named(callback: Callback) -> Callback:

@@ -6,12 +6,14 @@ Past 400 lines where `fit` and `synthesize` say all their parameters.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, Unpack, overload
 
 from finetuner.aio.arguments import checked
 from finetuner.aio.calls import ClientCalls
+from finetuner.aio.rerun import RunChanges, arguments
 from finetuner.aio.run import AsyncRun
-from finetuner.aio.submission import Submission, submit
+from finetuner.aio.submission import Submission, plan, submit
+from finetuner.api.plan import Plan
 from finetuner.api.types import Task
 from finetuner.callback import Callback, DataSource
 from finetuner.data import CSVOptions
@@ -22,6 +24,138 @@ from finetuner.model import SynthesisModels
 @checked
 class SubmitCalls(ClientCalls):
     """The calls that submit a run."""
+
+    @overload
+    async def fit(
+        self,
+        model: str,
+        train_data: DataSource | AsyncRun,
+        eval_data: DataSource | None = None,
+        val_split: float = 0.0,
+        model_artifact: str | None = None,
+        run_name: str | None = None,
+        description: str | None = None,
+        experiment_name: str | None = None,
+        model_options: dict[str, Any] | None = None,
+        loss: str = "TripletMarginLoss",
+        miner: str | None = None,
+        miner_options: dict[str, Any] | None = None,
+        optimizer: str = "Adam",
+        optimizer_options: dict[str, Any] | None = None,
+        learning_rate: float | None = None,
+        epochs: int = 5,
+        batch_size: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        scheduler: str | None = None,
+        scheduler_options: dict[str, Any] | None = None,
+        freeze: bool = False,
+        output_dim: int | None = None,
+        device: str = "cuda",
+        num_workers: int = 4,
+        to_onnx: bool = False,
+        csv_options: CSVOptions | None = None,
+        public: bool = False,
+        num_items_per_class: int = 4,
+        sampler: str = "auto",
+        loss_optimizer: str | None = None,
+        loss_optimizer_options: dict[str, Any] | None = None,
+        *,
+        loss_options: dict[str, Any] | None = None,
+        seed: int = 42,
+        tags: Sequence[str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        progress: bool | None = None,
+        dry_run: Literal[False] = False,
+    ) -> AsyncRun: ...
+
+    @overload
+    async def fit(
+        self,
+        model: str,
+        train_data: DataSource | AsyncRun,
+        eval_data: DataSource | None = None,
+        val_split: float = 0.0,
+        model_artifact: str | None = None,
+        run_name: str | None = None,
+        description: str | None = None,
+        experiment_name: str | None = None,
+        model_options: dict[str, Any] | None = None,
+        loss: str = "TripletMarginLoss",
+        miner: str | None = None,
+        miner_options: dict[str, Any] | None = None,
+        optimizer: str = "Adam",
+        optimizer_options: dict[str, Any] | None = None,
+        learning_rate: float | None = None,
+        epochs: int = 5,
+        batch_size: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        scheduler: str | None = None,
+        scheduler_options: dict[str, Any] | None = None,
+        freeze: bool = False,
+        output_dim: int | None = None,
+        device: str = "cuda",
+        num_workers: int = 4,
+        to_onnx: bool = False,
+        csv_options: CSVOptions | None = None,
+        public: bool = False,
+        num_items_per_class: int = 4,
+        sampler: str = "auto",
+        loss_optimizer: str | None = None,
+        loss_optimizer_options: dict[str, Any] | None = None,
+        *,
+        loss_options: dict[str, Any] | None = None,
+        seed: int = 42,
+        tags: Sequence[str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        progress: bool | None = None,
+        dry_run: Literal[True],
+    ) -> Plan: ...
+
+    @overload
+    async def fit(
+        self,
+        model: str,
+        train_data: DataSource | AsyncRun,
+        eval_data: DataSource | None = None,
+        val_split: float = 0.0,
+        model_artifact: str | None = None,
+        run_name: str | None = None,
+        description: str | None = None,
+        experiment_name: str | None = None,
+        model_options: dict[str, Any] | None = None,
+        loss: str = "TripletMarginLoss",
+        miner: str | None = None,
+        miner_options: dict[str, Any] | None = None,
+        optimizer: str = "Adam",
+        optimizer_options: dict[str, Any] | None = None,
+        learning_rate: float | None = None,
+        epochs: int = 5,
+        batch_size: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        scheduler: str | None = None,
+        scheduler_options: dict[str, Any] | None = None,
+        freeze: bool = False,
+        output_dim: int | None = None,
+        device: str = "cuda",
+        num_workers: int = 4,
+        to_onnx: bool = False,
+        csv_options: CSVOptions | None = None,
+        public: bool = False,
+        num_items_per_class: int = 4,
+        sampler: str = "auto",
+        loss_optimizer: str | None = None,
+        loss_optimizer_options: dict[str, Any] | None = None,
+        *,
+        loss_options: dict[str, Any] | None = None,
+        seed: int = 42,
+        tags: Sequence[str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        progress: bool | None = None,
+        dry_run: bool,
+    ) -> AsyncRun | Plan: ...
 
     async def fit(
         self,
@@ -63,7 +197,8 @@ class SubmitCalls(ClientCalls):
         secrets: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
         progress: bool | None = None,
-    ) -> AsyncRun:
+        dry_run: bool = False,
+    ) -> AsyncRun | Plan:
         """Submit a training run.
 
         Names, options, numbers and data are checked first; then data is uploaded, once for each content; then the run
@@ -114,6 +249,7 @@ class SubmitCalls(ClientCalls):
             secrets: Environment variables for the job; never shown, logged or read back.
             idempotency_key: The key of an interrupted call: gives that call's run if there is one, never a second.
             progress: Show a bar while data is uploaded; None shows it on a terminal.
+            dry_run: Check all of it and give a `Plan` of what would be done; nothing is created or uploaded.
 
         Raises:
             InvalidInput: An argument was refused; nothing was created.
@@ -123,6 +259,7 @@ class SubmitCalls(ClientCalls):
         Example:
             run = await client.fit(model="all-minilm-l6-v2", train_data="pairs.csv", epochs=1)
             print(run.name, await run.status())
+            print(await client.fit(model="all-minilm-l6-v2", train_data="pairs.csv", dry_run=True))
         """
         wish = Submission(
             run_name=run_name,
@@ -173,11 +310,77 @@ class SubmitCalls(ClientCalls):
             idempotency_key=idempotency_key,
             progress=progress,
         )
-        return AsyncRun(self, await submit(self._transport, wish))
+        return await self._submitted(wish, dry_run=dry_run)
 
     create_training_run = fit
 
     create_run = fit
+
+    @overload
+    async def synthesize(
+        self,
+        query_data: DataSource,
+        corpus_data: DataSource,
+        models: SynthesisModels,
+        num_relations: int = 10,
+        run_name: str | None = None,
+        description: str | None = None,
+        experiment_name: str | None = None,
+        device: str = "cuda",
+        num_workers: int = 4,
+        csv_options: CSVOptions | None = None,
+        public: bool = False,
+        *,
+        tags: Sequence[str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        progress: bool | None = None,
+        dry_run: Literal[False] = False,
+    ) -> AsyncRun: ...
+
+    @overload
+    async def synthesize(
+        self,
+        query_data: DataSource,
+        corpus_data: DataSource,
+        models: SynthesisModels,
+        num_relations: int = 10,
+        run_name: str | None = None,
+        description: str | None = None,
+        experiment_name: str | None = None,
+        device: str = "cuda",
+        num_workers: int = 4,
+        csv_options: CSVOptions | None = None,
+        public: bool = False,
+        *,
+        tags: Sequence[str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        progress: bool | None = None,
+        dry_run: Literal[True],
+    ) -> Plan: ...
+
+    @overload
+    async def synthesize(
+        self,
+        query_data: DataSource,
+        corpus_data: DataSource,
+        models: SynthesisModels,
+        num_relations: int = 10,
+        run_name: str | None = None,
+        description: str | None = None,
+        experiment_name: str | None = None,
+        device: str = "cuda",
+        num_workers: int = 4,
+        csv_options: CSVOptions | None = None,
+        public: bool = False,
+        *,
+        tags: Sequence[str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        progress: bool | None = None,
+        dry_run: bool,
+    ) -> AsyncRun | Plan: ...
 
     async def synthesize(
         self,
@@ -197,7 +400,8 @@ class SubmitCalls(ClientCalls):
         secrets: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
         progress: bool | None = None,
-    ) -> AsyncRun:
+        dry_run: bool = False,
+    ) -> AsyncRun | Plan:
         """Submit a synthesis run: it makes training data of queries and a corpus that nobody labelled.
 
         For each query, the relation miners find texts of the corpus that are near to it; the cross encoder, or the
@@ -222,6 +426,7 @@ class SubmitCalls(ClientCalls):
             secrets: Environment variables for the job; never shown, logged or read back.
             idempotency_key: The key of an interrupted call: gives that call's run if there is one, never a second.
             progress: Show a bar while data is uploaded; None shows it on a terminal.
+            dry_run: Check all of it and give a `Plan` of what would be done; nothing is created or uploaded.
 
         Raises:
             InvalidInput: An argument was refused; nothing was created.
@@ -258,6 +463,50 @@ class SubmitCalls(ClientCalls):
             idempotency_key=idempotency_key,
             progress=progress,
         )
-        return AsyncRun(self, await submit(self._transport, wish))
+        return await self._submitted(wish, dry_run=dry_run)
 
     create_synthesis_run = synthesize
+
+    @overload
+    async def rerun(
+        self, run: AsyncRun, *, dry_run: Literal[False] = False, **changes: Unpack[RunChanges]
+    ) -> AsyncRun: ...
+
+    @overload
+    async def rerun(self, run: AsyncRun, *, dry_run: Literal[True], **changes: Unpack[RunChanges]) -> Plan: ...
+
+    @overload
+    async def rerun(self, run: AsyncRun, *, dry_run: bool, **changes: Unpack[RunChanges]) -> AsyncRun | Plan: ...
+
+    async def rerun(self, run: AsyncRun, *, dry_run: bool = False, **changes: Unpack[RunChanges]) -> AsyncRun | Plan:
+        """Submit a run again, with its config, its data sets as they are on the server, and its callbacks.
+
+        What is not changed stays: tags and description too. The name is a new one, the experiment that of the run.
+        With another loss, miner, optimizer or scheduler, the options of the one before are left out; with another
+        `model`, the artifact that the run went on from. Secrets are never kept: give them again.
+
+        Args:
+            run: The run, whatever became of it.
+            dry_run: Check all of it and give a `Plan` of what would be done; nothing is created.
+            changes: Parameters of `fit`, or of `synthesize` for a synthesis run, such as `epochs=3`.
+
+        Raises:
+            InvalidInput: There is no such parameter, with near names; a value was refused; or secrets are missing.
+            InvalidData: One of its data sets is no longer on the server.
+            Conflict: The name is taken.
+            RunNotFound: The run was deleted.
+
+        Example:
+            again = await client.rerun(run, epochs=3, learning_rate=1e-4)
+        """
+        fresh = await AsyncRun(self, {"id": run.id}).refresh()
+        is_embedded = self._transport.endpoint.is_embedded
+        given = arguments(fresh.info, fresh.config, changes, is_embedded=is_embedded)
+        if fresh.info.task is Task.GENERATION:
+            return await self.synthesize(**given, dry_run=dry_run)
+        return await self.fit(**given, dry_run=dry_run)
+
+    async def _submitted(self, wish: Submission, *, dry_run: bool) -> AsyncRun | Plan:
+        if dry_run:
+            return await plan(self._transport, wish)
+        return AsyncRun(self, await submit(self._transport, wish))

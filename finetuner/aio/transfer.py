@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import hashlib
 import os
 from collections.abc import AsyncIterator
@@ -19,7 +18,7 @@ from finetuner.aio.progress import Bar
 from finetuner.aio.retrying import Tried, until_settled
 from finetuner.aio.transport import CONNECT_TIMEOUT_S, LOST, Request, Transport, read_answer
 from finetuner.api.retry import Done, NoAnswer, decide
-from finetuner.api.storing import explained
+from finetuner.api.storing import FULL, explained
 from finetuner.api.types import ArtifactInfo
 from finetuner.errors import ArtifactCorrupt, BadResponse, FinetunerError
 
@@ -28,7 +27,6 @@ CHUNK_BYTES: Final = 4 * 2**20
 _WRITE_BYTES: Final = 2**20
 _MAX_RESYNCS: Final = 20
 _LOCK_POLL_S: Final = 0.05
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 async def upload(
@@ -150,7 +148,7 @@ async def _fetch(transport: Transport, artifact: ArtifactInfo, part: Path, targe
                 await _fill(transport, artifact, file, size, bar)
             await asyncio.to_thread(_sync, file)
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in FULL:
             part.unlink(missing_ok=True)
         raise
     if await asyncio.to_thread(sha256_of, part) != artifact.sha256:
@@ -199,7 +197,7 @@ async def _fill(transport: Transport, artifact: ArtifactInfo, file: BinaryIO, of
                         bar.set(offset)
                     return Tried(decision=Done(), value=True)
         except LOST as cause:
-            if isinstance(cause, OSError) and cause.errno in _FULL:
+            if isinstance(cause, OSError) and cause.errno in FULL:
                 raise
             lost = transport.lost(cause, request)
             outcome, wait_s, error = lost.outcome, None, lost.error

@@ -252,5 +252,15 @@ async def read_answer(response: aiohttp.ClientResponse, max_bytes: int | None = 
     if max_bytes is not None and length is not None and length > max_bytes and response.status < 300:
         response.close()
         return Answer(status=response.status, headers=response.headers, body=b"", length=length)
-    body = await response.read()
-    return Answer(status=response.status, headers=response.headers, body=body, length=len(body))
+    if max_bytes is None or length is not None or response.status >= 300:
+        body = await response.read()
+        return Answer(status=response.status, headers=response.headers, body=body, length=len(body))
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in response.content.iter_any():
+        pieces.append(piece)
+        size += len(piece)
+        if size > max_bytes:
+            response.close()
+            return Answer(status=response.status, headers=response.headers, body=b"", length=size, is_cut=True)
+    return Answer(status=response.status, headers=response.headers, body=b"".join(pieces), length=size)

@@ -99,14 +99,19 @@ class AsyncCompleted(AsyncStream["AsyncRun", "AsyncRun"]):
         for run in runs:
             self._waiting.setdefault(run.id, []).append(run)
         self._timeout_s = timeout_s
+        self._look_s = transport.timeout_s
+        self._has_looked = False
         self._deadline: float | None = None
         self._feed = ChangeFeed(transport, run_ids=list(self._waiting), since=None)
 
     async def _more(self) -> list[AsyncRun]:
         loop = asyncio.get_running_loop()
         if self._deadline is None and self._timeout_s is not None:
-            self._deadline = loop.time() + self._timeout_s
+            # 0 looks once: how the runs stand is heard all the same.
+            self._deadline = loop.time() + (self._timeout_s or self._look_s)
         while self._waiting:
+            if self._timeout_s == 0 and self._has_looked:
+                raise WaitTimeout(self._timeout_message())
             try:
                 async with asyncio.timeout_at(self._deadline) as limit:
                     items = await self._feed.more()
@@ -116,6 +121,7 @@ class AsyncCompleted(AsyncStream["AsyncRun", "AsyncRun"]):
                 raise WaitTimeout(self._timeout_message()) from error
             if not items:
                 return []
+            self._has_looked = True
             ended: list[AsyncRun] = []
             for item in items:
                 ended += self._listed(item) if isinstance(item, Snapshot) else self._changed(item)
@@ -126,7 +132,7 @@ class AsyncCompleted(AsyncStream["AsyncRun", "AsyncRun"]):
     def _timeout_message(self) -> str:
         names = [runs[0].name for runs in self._waiting.values()]
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        return f"{shown} had not ended after {self._timeout_s:g} s; nothing was stopped: wait again, or cancel()"
+        return f"{shown} had not ended after {self._timeout_s:g} s; nothing was stopped, and it can be waited for again"
 
     def _listed(self, snapshot: Snapshot) -> list[AsyncRun]:
         by_id = {raw["id"]: raw for raw in snapshot.runs}

@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from finetuner.api import catalog
 from finetuner.api.callbacks import monitor_errors, together_errors
-from finetuner.api.config import HyperParameters, ModelConfig, RunRequest, TrainingConfig
+from finetuner.api.config import HyperParameters, ModelConfig, RunRequest, RunUpdate, TrainingConfig
 from finetuner.api.models import resolve
 from finetuner.api.names import check_name, is_id
+from finetuner.api.optimizers import optimizer_errors
 from finetuner.errors import FieldError, InvalidInput, ModelNotSupported
 
 _CHOICES: Final[tuple[tuple[catalog.Kind, str], ...]] = (
@@ -85,6 +86,9 @@ def config_errors(config: TrainingConfig) -> Iterator[FieldError]:
     hyper = config.hyper_parameters
     for kind, field in _CHOICES:
         yield from _choice_errors(kind, field, getattr(hyper, field), getattr(hyper, f"{field}_options"))
+    for field in ("optimizer", "loss_optimizer"):
+        if getattr(hyper, field) is not None:
+            yield from optimizer_errors(field, getattr(hyper, field), getattr(hyper, f"{field}_options"))
     yield from _loss_errors(hyper)
     yield from _scheduler_errors(hyper.scheduler, hyper.scheduler_options)
 
@@ -174,14 +178,36 @@ def request_errors(request: RunRequest, *, is_embedded: bool) -> Iterator[FieldE
         yield from caught("$.name", check_name, request.name)
     if request.runtime is not None and not is_embedded:
         yield FieldError(path="$.runtime", message="only the embedded server runs jobs with its caller's interpreter")
-    if len(request.description) > _MAX_DESCRIPTION_CHARS:
-        yield FieldError(path="$.description", message=f"must have at most {_MAX_DESCRIPTION_CHARS} characters")
-    if len(request.tags) > _MAX_TAGS:
-        yield FieldError(path="$.tags", message=f"must be at most {_MAX_TAGS}")
-    for index, tag in enumerate(request.tags):
-        if not 1 <= len(tag) <= _MAX_TAG_CHARS or not tag.isprintable():
-            yield FieldError(path=f"$.tags[{index}]", message=f"must have 1 to {_MAX_TAG_CHARS} printable characters")
+    yield from _description_errors(request.description)
+    yield from tag_errors("$.tags", request.tags)
     yield from _secret_errors(request.secrets, is_embedded=is_embedded)
+
+
+def update_errors(update: RunUpdate) -> Iterator[FieldError]:
+    """Give each field of an update of a run that a server would refuse."""
+    yield from _description_errors(update.description or "")
+    for field, tags in (
+        ("tags", update.tags or []),
+        ("add_tags", update.add_tags),
+        ("remove_tags", update.remove_tags),
+    ):
+        yield from tag_errors(f"$.{field}", tags)
+    if both := set(update.add_tags) & set(update.remove_tags):
+        yield FieldError(path="$.remove_tags", message=f"has {min(both)!r}, which add_tags has too")
+
+
+def tag_errors(path: str, tags: Sequence[str]) -> Iterator[FieldError]:
+    """Give each tag that a run cannot have, and that there are too many."""
+    if len(tags) > _MAX_TAGS:
+        yield FieldError(path=path, message=f"must be at most {_MAX_TAGS}")
+    for index, tag in enumerate(tags):
+        if not 1 <= len(tag) <= _MAX_TAG_CHARS or not tag.isprintable():
+            yield FieldError(path=f"{path}[{index}]", message=f"must have 1 to {_MAX_TAG_CHARS} printable characters")
+
+
+def _description_errors(description: str) -> Iterator[FieldError]:
+    if len(description) > _MAX_DESCRIPTION_CHARS:
+        yield FieldError(path="$.description", message=f"must have at most {_MAX_DESCRIPTION_CHARS} characters")
 
 
 def check_key(key: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Literal
 
 import attrs
@@ -144,6 +144,24 @@ class RunRequest:
     secrets: dict[str, str] = attrs.field(factory=dict, repr=False)
     """Environment variables for the job: never read back, shown or logged."""
     runtime: Runtime | None = None
+
+
+@attrs.frozen(kw_only=True)
+class RunUpdate:
+    """The body of `PATCH .../runs/{run}`; what is null stays as it is."""
+
+    description: str | None = None
+    tags: list[str] | None = None
+    """All that the run has from now on."""
+    add_tags: list[str] = attrs.field(factory=list)
+    remove_tags: list[str] = attrs.field(factory=list)
+    """Those that it has not are no matter."""
+
+    def tags_after(self, before: Iterable[str]) -> list[str]:
+        """Give the tags of a run after the update, each once."""
+        kept = before if self.tags is None else self.tags
+        gone = set(self.remove_tags)
+        return [tag for tag in dict.fromkeys([*kept, *self.add_tags]) if tag not in gone]
 
 
 @attrs.frozen(kw_only=True)

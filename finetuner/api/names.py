@@ -57,8 +57,8 @@ def check_name(name: object, what: str = "run") -> str:
         raise InvalidName(f"the {what} name is empty; leave it out (None) or give one")
     if not _NAME.fullmatch(name):
         raise InvalidName(
-            f"{_shown(name)} cannot be a {what} name: it must have 1 to 128 characters, start with a letter or a "
-            "digit, and go on with letters, digits, '.', '_' or '-' (all ASCII)"
+            f"{_shown(name)} cannot be {_article(what)} {what} name: it must have 1 to 128 characters, start with a "
+            "letter or a digit, and go on with letters, digits, '.', '_' or '-' (all ASCII)"
         )
     return name
 
@@ -105,11 +105,24 @@ def memorable_name(number: int) -> str:
 
 
 def near_names(name: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """Give the known names most like a wrong one, best first."""
-    return difflib.get_close_matches(name, list(known), n=count, cutoff=0.6)
+    """Give the known names most like a wrong one, best first: case aside, and by the initials of their words too."""
+    folded: dict[str, str] = {}
+    for one in known:
+        folded.setdefault(one.casefold(), one)
+    near = [folded[one] for one in difflib.get_close_matches(name.casefold(), list(folded), n=count, cutoff=0.6)]
+    shortened = [one for one in folded.values() if len(name) > 1 and _initials(one) == name.upper()]
+    return list(dict.fromkeys([*shortened, *near]))[:count]
+
+
+def _initials(name: str) -> str:
+    return "".join(letter for letter in name if letter.isupper())
 
 
 def near_hint(name: str, known: Iterable[str]) -> str:
     """Give a sentence that names what was probably meant, or nothing."""
     near = near_names(name, known)
     return f" Near: {', '.join(repr(one) for one in near)}." if near else ""
+
+
+def _article(word: str) -> str:
+    return "an" if word[:1] in "aeiou" else "a"

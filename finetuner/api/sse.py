@@ -10,6 +10,9 @@ A log stream is one event a line of the log::
 `id` is the byte offset in the log after the line, `data` the line without its end. Lines end with `\n` alone, so one
 may hold `\r`, which would end a line of the stream: it is sent as the start of a further `data:` field, and
 `LogDecoder` makes it `\r` again. `encode_log` and `LogDecoder` handle many lines at a time, since a log has millions.
+
+Where lines are left out, `id: 4711` and an empty line alone say how far the stream is: no event to a reader of the
+standard, which takes note of the id all the same.
 """
 
 from __future__ import annotations
@@ -58,6 +61,8 @@ class LogBatch:
     events: Sequence[Event] = ()
     """Named events, such as `end`; they come after the lines."""
     pings: int = 0
+    position: int | None = None
+    """Byte offset in the log up to which everything was told with this piece or before it, lines left out included."""
     _ids: Sequence[str] = ()
 
     def offset_after(self, index: int) -> int:
@@ -113,6 +118,16 @@ def encode_log(data: bytes, offset: int) -> bytes:
     return "".join(parts).encode("latin-1")
 
 
+def encode_position(offset: int) -> bytes:
+    r"""Encode how far a log stream is, without a line.
+
+    Example:
+        >>> encode_position(108)
+        b'id: 108\n\n'
+    """
+    return f"id: {offset}\n\n".encode()
+
+
 class _Parser:
     """Reads any stream that the standard allows, line by line."""
 
@@ -124,6 +139,8 @@ class _Parser:
         self._skips_newline = False
         self._is_started = False
         self._last_id: str | None = None
+        self._told_id: str | None = None
+        """The last id whose event was told to its end."""
         self._reset()
 
     def _reset(self) -> None:
@@ -168,6 +185,7 @@ class _Parser:
             self._is_started = True
             line = line.removeprefix(_BOM)
         if not line:
+            self._told_id = self._last_id
             if self._data:
                 data = b"\n".join(self._data).decode("utf-8", "replace")
                 found.append(Event(self._last_id, self._event or "message", data))
@@ -250,7 +268,8 @@ class LogDecoder(_Parser):
                 parts = text.split("\n")
                 ids = parts[:-1:3]
                 self._is_started, self._last_id = True, ids[-1].removeprefix("id: ")
-                return LogBatch(lines=[part[6:] for part in parts[1::3]], ids=ids)
+                self._told_id = self._last_id
+                return LogBatch(lines=[part[6:] for part in parts[1::3]], ids=ids, position=int(self._last_id))
         return self._batch(self._parse(head))
 
     def _batch(self, found: list[Event | Ping]) -> LogBatch:
@@ -258,13 +277,14 @@ class LogDecoder(_Parser):
         lines = [event for event in events if event.event == "message"]
         ids = [event.id or "" for event in lines]
         for id in ids:
-            if not (id.isascii() and id.isdigit() and len(id) <= 18):
+            if not _is_offset(id):
                 raise BadResponse(f"a line of the log stream has no byte offset as its id, but {id[:80]!r}")
         return LogBatch(
             lines=[event.data.replace("\n", "\r") for event in lines],
             ids=ids,
             events=[event for event in events if event.event != "message"],
             pings=len(found) - len(events),
+            position=int(told) if (told := self._told_id) is not None and _is_offset(told) else None,
         )
 
     def finish(self) -> bool:
@@ -272,3 +292,7 @@ class LogDecoder(_Parser):
         self._parse(bytes(self._buffer))
         self._buffer.clear()
         return super().finish()
+
+
+def _is_offset(id: str) -> bool:
+    return id.isascii() and id.isdigit() and len(id) <= 18

@@ -6,8 +6,12 @@ import contextlib
 import errno
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from finetuner.errors import FinetunerError, InvalidInput, StorageFull
+
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What the system says where there is no room: on the disk, for this user, or in this file."""
 
 
 @contextlib.contextmanager
@@ -27,6 +31,6 @@ def explained(path: Path, advice: str) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, FinetunerError):
             raise
-        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        if error.errno in FULL:
             raise StorageFull(f"there is no room for {path}: free some space, and call again") from error
         raise InvalidInput(f"{path} cannot be written ({error.strerror or error}): {advice}") from error

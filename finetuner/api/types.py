@@ -94,6 +94,8 @@ class RunInfo:
     cpus: int | None = None
     gpus: int | None = None
     public: bool = False
+    secret_names: tuple[str, ...] = ()
+    """Environment variables that it was given as secrets: their values are gone. Told of one run, not in lists."""
     metrics: Metrics = attrs.field(factory=dict)
 
 
@@ -143,7 +145,7 @@ class ArtifactFile:
     size_bytes: int
 
 
-ChangeKind = Literal["created", "status", "progress", "metrics", "deleted"]
+ChangeKind = Literal["created", "status", "progress", "metrics", "changed", "deleted"]
 
 
 @attrs.frozen(kw_only=True)
@@ -153,7 +155,8 @@ class Change:
     cursor: int
     """Where to resume: the next connection asks for what came after it."""
     kind: str
-    """`created`, `status`, `progress`, `metrics` or `deleted`; others come from newer servers: ignore them."""
+    """`created`, `status`, `progress`, `metrics`, `changed` (tags or description) or `deleted`; others come from
+    newer servers: ignore them."""
     run_id: str
     before: RunStatus | None = None
     after: RunStatus | None = None

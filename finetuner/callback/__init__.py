@@ -6,6 +6,7 @@
 Names, parameters and defaults are those of the old client (0.8.1). A `CustomCallback` is one of your own.
 """
 
+from finetuner.api.sources import DataSource as DataSource
 from finetuner.callback.custom import CustomCallback as CustomCallback
 from finetuner.callback.custom import Training as Training
 from finetuner.callback.registry import CALLBACKS as CALLBACKS
@@ -16,7 +17,6 @@ from finetuner.callback.values import WANDB_KEY as WANDB_KEY
 from finetuner.callback.values import WANDB_MISSING as WANDB_MISSING
 from finetuner.callback.values import BestModelCheckpoint as BestModelCheckpoint
 from finetuner.callback.values import Callback as Callback
-from finetuner.callback.values import DataSource as DataSource
 from finetuner.callback.values import EarlyStopping as EarlyStopping
 from finetuner.callback.values import EvaluationCallback as EvaluationCallback
 from finetuner.callback.values import TrainingCheckpoint as TrainingCheckpoint

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from finetuner.api import catalog
+from finetuner.api.names import near_hint
 from finetuner.callback.custom import CustomCallback
 from finetuner.callback.values import (
     BestModelCheckpoint,
@@ -52,7 +53,7 @@ def check_callbacks(callbacks: list[Callback]) -> None:
         if not isinstance(callback, Callback):
             raise InvalidInput(
                 f"a callback must be one of finetuner.callback's ({', '.join(CALLBACKS)}), or a CustomCallback, not "
-                f"{callback!r}"
+                f"{callback!r}.{near_hint(callback, CALLBACKS) if isinstance(callback, str) else ''}"
             )
         wire = callback.to_wire()
         if not isinstance(callback, CustomCallback):

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, ClassVar, Final, Literal, TextIO, TypeAlias
+from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 import attrs
 
 from finetuner.api.names import near_hint
+from finetuner.api.sources import DataSource
 from finetuner.errors import InvalidInput, ModelNotSupported
-
-DataSource: TypeAlias = str | Path | TextIO | list[Any]
-"""A file, an open text file, a list of texts or of rows, or the name of a data set that the server has."""
 
 _Check: TypeAlias = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
@@ -54,7 +51,7 @@ def _refusal(owner: object, attribute: attrs.Attribute[Any], rule: str, value: o
 
 
 def _not_empty(owner: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    if value is None or value in ("", []):
+    if value is None or (isinstance(value, str | list | tuple) and not value):
         raise _refusal(owner, attribute, "must be a file, a list, or the name of a data set", value)
 
 

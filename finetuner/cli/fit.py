@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from finetuner.aio.client import AsyncClient
     from finetuner.aio.run import AsyncRun
     from finetuner.api.catalog import Kind
+    from finetuner.api.plan import Plan
     from finetuner.callback import Callback
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -122,8 +123,9 @@ def fit(
         "callbacks": make_callbacks(given["callbacks"]) or None,
     }
 
-    async def submitted(client: AsyncClient, arguments: dict[str, Any]) -> AsyncRun:
-        return await client.fit(**arguments)
+    async def submitted(client: AsyncClient, arguments: dict[str, Any]) -> AsyncRun | Plan:
+        made: AsyncRun | Plan = await client.fit(**arguments)
+        return made
 
     submit(settings, submitted, arguments, wait=wait, follow=follow, timeout_s=timeout_s, as_json=as_json)
 

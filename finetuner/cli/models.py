@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from finetuner.cli.text import note, say_json
+
 if TYPE_CHECKING:
     from finetuner.api.models import ModelInfo
 

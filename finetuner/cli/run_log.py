@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 @run_argument
 @click.option("-f", "--follow", is_flag=True, help="Go on with new lines as they come, until the run has ended.")
 @click.option("--after", type=click.IntRange(min=0), default=0, metavar="BYTE", help="With --follow: begin there.")
-@click.option("-n", "--tail", type=click.IntRange(min=1), metavar="N", help="Only the last lines.")
+@click.option(
+    "-n", "--tail", type=click.IntRange(min=1), metavar="N", help="Only the last lines; with --follow, and what comes."
+)
+@click.option(
+    "--level", metavar="LEVEL", help="Only lines of this level or above: debug, info, warning, error, critical."
+)
 @click.option("--contains", metavar="TEXT", help="Only lines that contain this text.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print each line as a JSON object: line, and with --follow its offset."
@@ -33,6 +38,7 @@ def logs(
     follow: bool,
     after: int,
     tail: int | None,
+    level: str | None,
     contains: str | None,
     as_json: bool,
 ) -> None:
@@ -40,16 +46,15 @@ def logs(
 
     Ctrl-C ends the printing; the run goes on.
     """
-    if follow and tail is not None:
-        raise click.UsageError("--follow begins at the first line, or --after a byte; leave --tail out")
     if after and not follow:
         raise click.UsageError("--after goes with --follow")
+    wish = {"tail": tail, "level": level, "contains": contains}
     if not follow:
-        settings.run(lambda client: _print_log(client, run, experiment_name, tail, contains, as_json=as_json))
+        settings.run(lambda client: _print_log(client, run, experiment_name, wish, as_json=as_json))
         return
     where = Position(name=run, offset=after)
     try:
-        settings.run(lambda client: _follow(client, where, experiment_name, contains, as_json=as_json))
+        settings.run(lambda client: _follow(client, where, experiment_name, wish, as_json=as_json))
     except KeyboardInterrupt:
         where.tell_interrupted()
         raise
@@ -59,13 +64,12 @@ async def _print_log(
     client: AsyncClient,
     name: str,
     experiment_name: str | None,
-    tail: int | None,
-    contains: str | None,
+    wish: dict[str, Any],
     *,
     as_json: bool,
 ) -> None:
     run = await find_run(client, name, experiment_name)
-    for line in await run.logs(tail=tail, contains=contains):
+    for line in await run.logs(**wish):
         _print(line, None, as_json=as_json)
 
 
@@ -96,15 +100,14 @@ class Position:
 
 
 async def _follow(
-    client: AsyncClient, where: Position, experiment_name: str | None, contains: str | None, *, as_json: bool
+    client: AsyncClient, where: Position, experiment_name: str | None, wish: dict[str, Any], *, as_json: bool
 ) -> None:
     run = await find_run(client, where.name, experiment_name)
     where.name = shown_name(run.info)
-    async with run.stream_logs(after=where.offset) as log:
+    async with run.stream_logs(after=where.offset, **wish) as log:
         async for line in log:
             where.offset = log.offset
-            if contains is None or contains in line:
-                _print(line, log.offset, as_json=as_json)
+            _print(line, log.offset, as_json=as_json)
     where.ended = True
     await run.refresh()
     if sys.stderr.isatty():

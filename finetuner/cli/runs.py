@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from finetuner.aio.saying import say
 from finetuner.api.words import count
-from finetuner.cli import run_log, run_results
+from finetuner.cli import run_changes, run_log, run_results
 from finetuner.cli.exits import ExitCode
 from finetuner.cli.names import ending, find_run, run_argument, runs_argument, shown_name
 from finetuner.cli.settings import Settings
@@ -25,6 +26,10 @@ DEFAULT_LIMIT = 50
 _json_lines = click.option(
     "--json", "as_json", is_flag=True, help="Print each run as a JSON object on a line of its own."
 )
+
+
+def _time(flag: str, what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(flag, metavar="TIME", help=f"Only runs {what}  ISO 8601, in local time where it has no zone.")
 
 
 @click.group()
@@ -46,6 +51,22 @@ def runs() -> None:
 @click.option("--name-prefix", metavar="TEXT", help="Only runs whose name starts so.")
 @click.option("--tag", multiple=True, metavar="TAG", help="Only runs with this tag; may be given more than once.")
 @click.option("--task", type=click.Choice(["training", "generation"]), help="Only runs that do this.")
+@_time("--created-after", "created at this time or later.")
+@_time("--created-before", "created before this time.")
+@_time("--finished-after", "that ended at this time or later.")
+@_time("--finished-before", "that ended before this time.")
+@click.option(
+    "--metric",
+    multiple=True,
+    metavar="CONDITION",
+    help="Only runs that fulfil it, such as 'after.reciprocal_rank>0.8'; may be given more than once.",
+)
+@click.option(
+    "--sort",
+    metavar="ORDER",
+    help="created, started, finished, duration, name, experiment, status, before.METRIC or after.METRIC; with - before "
+    "it the other way.  [newest first]",
+)
 @click.option(
     "--limit",
     type=click.IntRange(min=0),
@@ -53,28 +74,20 @@ def runs() -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array of runs.")
 @click.pass_obj
-def list_(
-    settings: Settings,
-    experiment_name: str | None,
-    status: tuple[str, ...],
-    name_prefix: str | None,
-    tag: tuple[str, ...],
-    task: str | None,
-    limit: int | None,
-    as_json: bool,
-) -> None:
+def list_(settings: Settings, /, limit: int | None, as_json: bool, sort: str | None, **filters: Any) -> None:
     """List runs, newest first.
 
     Where stdout is no terminal, fields are separated by tabs, times are ISO 8601, and nothing is cut.
     """
     if limit is None:
         limit = DEFAULT_LIMIT if sys.stdout.isatty() and not as_json else 0
+    given = {name: value for name, value in filters.items() if value not in (None, ())}
 
     async def work(client: AsyncClient) -> list[RunInfo]:
+        if sort is not None:
+            return [run.info for run in await client.list_runs(**given, sort=sort, with_config=False)]
         found: list[RunInfo] = []
-        async with client.iter_runs(
-            experiment_name, status=status or None, name_prefix=name_prefix, tag=tag or None, task=task
-        ) as listed:
+        async with client.iter_runs(**given, with_config=False) as listed:
             async for run in listed:
                 found.append(run.info)
                 if limit and len(found) > limit:
@@ -91,10 +104,9 @@ def list_(
         if shown or not sys.stdout.isatty():
             render.print_runs(shown, _now())
         else:
-            is_filtered = experiment_name or status or name_prefix or tag or task
-            note("No runs match." if is_filtered else "No runs yet. `finetuner demo` makes one.")
+            note("No runs match." if given else "No runs yet. `finetuner demo` makes one.")
         if len(found) > len(shown):
-            note(f"The newest {limit} of more; `--limit 0` lists all.")
+            note(f"The {'first' if sort else 'newest'} {limit} of more; `--limit 0` lists all.")
 
 
 @runs.command()
@@ -217,7 +229,15 @@ def delete(settings: Settings, names: tuple[str, ...], experiment_name: str | No
     settings.run(work)
 
 
-for _command in (run_log.logs, run_results.metrics, run_results.examples, run_results.download, run_results.open_):
+for _command in (
+    run_changes.rerun,
+    run_changes.edit,
+    run_log.logs,
+    run_results.metrics,
+    run_results.examples,
+    run_results.download,
+    run_results.open_,
+):
     runs.add_command(_command)
 
 

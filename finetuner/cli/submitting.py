@@ -31,7 +31,13 @@ _RUN_OPTIONS = (
         show_default=True,
         help="This machine's own server uses the CPU where there is no GPU.",
     ),
-    click.option("--num-workers", type=int, default=4, show_default=True, help="Kept in the config for old callers."),
+    click.option(
+        "--num-workers",
+        type=int,
+        default=4,
+        show_default=True,
+        help="Processes that tokenize ahead of a training, at most.",
+    ),
     click.option(
         "--csv-options",
         multiple=True,
@@ -59,6 +65,9 @@ _RUN_OPTIONS = (
     click.option(
         "--progress/--no-progress", default=None, help="Show a bar while data is uploaded.  [default: on a terminal]"
     ),
+    click.option(
+        "--dry-run", is_flag=True, help="Check all of it and print what would be done; nothing is created or uploaded."
+    ),
     click.option("--wait", is_flag=True, help="Wait until the run has ended."),
     click.option("--follow", "-f", is_flag=True, help="Print its log until it has ended."),
     click.option(
@@ -85,7 +94,7 @@ def run_options(command: Command) -> Command:
 
 def submit(
     settings: Settings,
-    fit: Callable[[AsyncClient, dict[str, Any]], Awaitable[AsyncRun]],
+    fit: Callable[[AsyncClient, dict[str, Any]], Awaitable[Any]],
     given: dict[str, Any],
     *,
     wait: bool,
@@ -97,7 +106,7 @@ def submit(
 
     Args:
         settings: The options before the command.
-        fit: Submits it, with the arguments it is given.
+        fit: Submits it, with the arguments it is given, and gives the run, or with `dry_run` the plan.
         given: The command's flags, by the SDK's names.
         wait: Whether to wait until the run has ended.
         follow: Whether to print its log until then.
@@ -112,18 +121,42 @@ def submit(
         "tags": list(given["tags"]) or None,
         "secrets": secrets(given["secrets"]) or None,
     }
+    if given["dry_run"]:
+        if wait or follow:
+            raise click.UsageError("--dry-run makes no run: leave --wait and --follow out")
+        print_plan(settings, fit, arguments, as_json=as_json)
+        return
     from finetuner.cli.following import Following  # noqa: PLC0415 - help and completion load none of it
 
     following = Following(wait=wait, follow=follow, timeout_s=timeout_s, as_json=as_json)
 
     async def work(client: AsyncClient) -> None:
-        await following.after(client, await fit(client, arguments))
+        run: AsyncRun = await fit(client, arguments)
+        await following.after(client, run)
 
     try:
         settings.run(work)
     except KeyboardInterrupt:
         following.tell_interrupted()
         raise
+
+
+def print_plan(
+    settings: Settings,
+    fit: Callable[[AsyncClient, dict[str, Any]], Awaitable[Any]],
+    arguments: dict[str, Any],
+    *,
+    as_json: bool,
+) -> None:
+    """Print what a submission would do."""
+    plan = settings.run(lambda client: fit(client, arguments))
+    from finetuner.aio.saying import say  # noqa: PLC0415
+    from finetuner.cli import render  # noqa: PLC0415 - help and completion load none of it
+
+    if as_json:
+        render.print_json(plan)
+    else:
+        say(str(plan))
 
 
 def csv_options(given: dict[str, Any] | None) -> CSVOptions | None:

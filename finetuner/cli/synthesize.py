@@ -13,6 +13,7 @@ from finetuner.cli.submitting import data_source, run_options, submit
 if TYPE_CHECKING:
     from finetuner.aio.client import AsyncClient
     from finetuner.aio.run import AsyncRun
+    from finetuner.api.plan import Plan
     from finetuner.model import SynthesisModels
 
 
@@ -79,8 +80,9 @@ def synthesize(
         "models": make_models(models, relation_miner, cross_encoder),
     }
 
-    async def submitted(client: AsyncClient, arguments: dict[str, Any]) -> AsyncRun:
-        return await client.synthesize(**arguments)
+    async def submitted(client: AsyncClient, arguments: dict[str, Any]) -> AsyncRun | Plan:
+        made: AsyncRun | Plan = await client.synthesize(**arguments)
+        return made
 
     submit(settings, submitted, arguments, wait=wait, follow=follow, timeout_s=timeout_s, as_json=as_json)
 

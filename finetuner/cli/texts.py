@@ -86,7 +86,7 @@ class Texts:
 
     def _undecodable(self, number: int) -> InvalidData:
         return InvalidData(
-            f"it is not {self.options.encoding}, after line {number}; say which encoding it has, such as "
+            f"line {number + 1} is not {self.options.encoding}; say which encoding it has, such as "
             "--csv-options encoding=latin-1",
             path=self.path,
         )

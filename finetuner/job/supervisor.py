@@ -489,7 +489,7 @@ def failure_of_code(code: int) -> Json:
             }
         )
     hints = {
-        signal.SIGKILL: "most often the machine ran out of memory: try a smaller batch_size or max_seq_length",
+        signal.SIGKILL: "most often the machine ran out of memory: a smaller model, batch or text length takes less",
         signal.SIGXCPU: "the machine's limit of processor time was reached",
     }
     crash = "native code crashed; the last lines of the log may say where"

@@ -29,8 +29,10 @@ from finetuner.server.handlers import (
     experiments,
     health,
     logs,
+    plans,
     runs,
     submit,
+    update,
 )
 from finetuner.server.hub import Hub
 from finetuner.server.presence import PRESENCE, Presence
@@ -43,7 +45,21 @@ from finetuner.server.store.database import Database
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 """Of a JSON request; blobs are as large as they are."""
-_MODULES: Final = (artifacts, blobs, changes, control, datasets, experiments, health, login, logs, runs, submit)
+_MODULES: Final = (
+    artifacts,
+    blobs,
+    changes,
+    control,
+    datasets,
+    experiments,
+    health,
+    login,
+    logs,
+    plans,
+    runs,
+    submit,
+    update,
+)
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _log = structlog.get_logger(__name__)
 

@@ -56,13 +56,25 @@ def path_name(request: web.Request, part: str) -> str:
         raise InvalidName(str(error), errors=[FieldError(path=f"$.{part}", message=str(error))]) from error
 
 
+def one(request: web.Request, name: str) -> str | None:
+    """Give a value of the query that can be there once; None where it is not there.
+
+    Raises:
+        InvalidInput: It is there several times: none of them would be the one that was meant.
+    """
+    given = request.query.getall(name, [])
+    if len(given) > 1:
+        raise refused(name, f"can be given once, and is there {len(given)} times")
+    return given[0] if given else None
+
+
 def number(request: web.Request, name: str, *, low: int = 0, high: int | None = None) -> int | None:
     """Give a whole number of the query; None where it is not there.
 
     Raises:
         InvalidInput: It is none, or out of its limits.
     """
-    text = request.query.get(name)
+    text = one(request, name)
     if text is None:
         return None
     limits = f"of at least {low}" if high is None else f"from {low} to {high}"
@@ -77,7 +89,7 @@ def flag(request: web.Request, name: str, *, default: bool) -> bool:
     Raises:
         InvalidInput: It is something else.
     """
-    text = request.query.get(name)
+    text = one(request, name)
     if text is None:
         return default
     if text not in {"0", "1"}:

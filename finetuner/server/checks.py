@@ -29,6 +29,7 @@ class Checked:
     """The artifact to go on from."""
     loss: str = ""
     """What the training data must be fit for."""
+    batch_size: int = 0
     miners: dict[str, str] = attrs.field(factory=dict)
     """Each path of a synthesis run's config that names an artifact, and its id."""
 
@@ -57,6 +58,7 @@ def check(request: RunRequest, *, is_embedded: bool) -> Checked:
         data=_data_names(config),
         artifact_id=config.model.artifact,
         loss=config.hyper_parameters.loss,
+        batch_size=config.hyper_parameters.batch_size,
     )
 
 

@@ -39,6 +39,24 @@ class Piece:
     """Byte offset in the log after it."""
 
 
+def whole_lines(run_dir: Path, offset: int, size: int, most: int, *, is_final: bool) -> bytes:
+    """Give whole lines of a log from an offset on; nothing where there is nothing whole yet.
+
+    Args:
+        run_dir: The run's directory.
+        offset: Where a line begins.
+        size: Bytes of the log.
+        most: Bytes to read, more than the longest line has.
+        is_final: Whether the log ends there for good, with its last line whole or not.
+    """
+    data = rundir.read_log(run_dir, offset, min(size, offset + most))
+    end = data.rfind(b"\n") + 1
+    # Where the log ends for good, and where a line is longer than lines are, what is there is given.
+    if not end and (is_final or len(data) == most):
+        end = len(data)
+    return data[:end]
+
+
 class LogFeed:
     """The log of one run, while somebody follows it."""
 
@@ -65,14 +83,10 @@ class LogFeed:
         if known is not None:
             self._pieces.move_to_end(offset)
             return known
-        data = rundir.read_log(self._run_dir, offset, min(self.size, offset + PIECE_BYTES))
-        end = data.rfind(b"\n") + 1
-        # Where the log ends for good, and where a line is longer than lines are, what is there is given.
-        if not end and (self.ended is not None or len(data) == PIECE_BYTES):
-            end = len(data)
-        if not end:
+        data = whole_lines(self._run_dir, offset, self.size, PIECE_BYTES, is_final=self.ended is not None)
+        if not data:
             return None
-        piece = Piece(data=encode_log(data[:end], offset), end=offset + end)
+        piece = Piece(data=encode_log(data, offset), end=offset + len(data))
         self._pieces[offset] = piece
         if len(self._pieces) > _PIECES:
             self._pieces.popitem(last=False)

@@ -58,11 +58,12 @@ class EventStream:
             self._cut()
         self._sent_s = self._loop.time()
 
-    async def wait(self, news: Callable[[float], Awaitable[object]]) -> None:
+    async def wait(self, news: Callable[[float], Awaitable[object]], *, ping: bytes = PING) -> None:
         """Wait for news once, for a second at most; pings where the stream was silent for long.
 
         Args:
             news: Waits for what the stream is about, at most so many seconds.
+            ping: What a silent stream sends.
 
         Raises:
             StreamCut: The client is gone or no longer allowed, or the server stops.
@@ -72,7 +73,7 @@ class EventStream:
         if transport is None or transport.is_closing() or not await self._may_go_on():
             self._cut()
         if self._loop.time() >= self._sent_s + self._ping_s:
-            await self.send(PING)
+            await self.send(ping)
 
     async def _may_go_on(self) -> bool:
         if self._presence.stopping.is_set():

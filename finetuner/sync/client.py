@@ -7,13 +7,16 @@ import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from finetuner.aio.calls import DEFAULT_PAGE_SIZE
 from finetuner.aio.client import AsyncClient
+from finetuner.aio.rerun import RunChanges
+from finetuner.aio.run import AsyncRun
+from finetuner.api.plan import Plan
 from finetuner.api.selecting import RunFilter
 from finetuner.api.types import DatasetInfo, RunStatus, Task
 from finetuner.callback import Callback, DataSource
@@ -448,6 +451,7 @@ class Client:
         """
         return [Run(one) for one in portal.call(self._async.wait_all, [one._async for one in runs], timeout_s)]
 
+    @overload
     def fit(
         self,
         model: str,
@@ -488,7 +492,139 @@ class Client:
         secrets: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
         progress: bool | None = None,
-    ) -> Run:
+        dry_run: Literal[False] = False,
+    ) -> Run: ...
+
+    @overload
+    def fit(
+        self,
+        model: str,
+        train_data: DataSource | Run,
+        eval_data: DataSource | None = None,
+        val_split: float = 0.0,
+        model_artifact: str | None = None,
+        run_name: str | None = None,
+        description: str | None = None,
+        experiment_name: str | None = None,
+        model_options: dict[str, Any] | None = None,
+        loss: str = "TripletMarginLoss",
+        miner: str | None = None,
+        miner_options: dict[str, Any] | None = None,
+        optimizer: str = "Adam",
+        optimizer_options: dict[str, Any] | None = None,
+        learning_rate: float | None = None,
+        epochs: int = 5,
+        batch_size: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        scheduler: str | None = None,
+        scheduler_options: dict[str, Any] | None = None,
+        freeze: bool = False,
+        output_dim: int | None = None,
+        device: str = "cuda",
+        num_workers: int = 4,
+        to_onnx: bool = False,
+        csv_options: CSVOptions | None = None,
+        public: bool = False,
+        num_items_per_class: int = 4,
+        sampler: str = "auto",
+        loss_optimizer: str | None = None,
+        loss_optimizer_options: dict[str, Any] | None = None,
+        *,
+        loss_options: dict[str, Any] | None = None,
+        seed: int = 42,
+        tags: Sequence[str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        progress: bool | None = None,
+        dry_run: Literal[True],
+    ) -> Plan: ...
+
+    @overload
+    def fit(
+        self,
+        model: str,
+        train_data: DataSource | Run,
+        eval_data: DataSource | None = None,
+        val_split: float = 0.0,
+        model_artifact: str | None = None,
+        run_name: str | None = None,
+        description: str | None = None,
+        experiment_name: str | None = None,
+        model_options: dict[str, Any] | None = None,
+        loss: str = "TripletMarginLoss",
+        miner: str | None = None,
+        miner_options: dict[str, Any] | None = None,
+        optimizer: str = "Adam",
+        optimizer_options: dict[str, Any] | None = None,
+        learning_rate: float | None = None,
+        epochs: int = 5,
+        batch_size: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        scheduler: str | None = None,
+        scheduler_options: dict[str, Any] | None = None,
+        freeze: bool = False,
+        output_dim: int | None = None,
+        device: str = "cuda",
+        num_workers: int = 4,
+        to_onnx: bool = False,
+        csv_options: CSVOptions | None = None,
+        public: bool = False,
+        num_items_per_class: int = 4,
+        sampler: str = "auto",
+        loss_optimizer: str | None = None,
+        loss_optimizer_options: dict[str, Any] | None = None,
+        *,
+        loss_options: dict[str, Any] | None = None,
+        seed: int = 42,
+        tags: Sequence[str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        progress: bool | None = None,
+        dry_run: bool,
+    ) -> Run | Plan: ...
+
+    def fit(
+        self,
+        model: str,
+        train_data: DataSource | Run,
+        eval_data: DataSource | None = None,
+        val_split: float = 0.0,
+        model_artifact: str | None = None,
+        run_name: str | None = None,
+        description: str | None = None,
+        experiment_name: str | None = None,
+        model_options: dict[str, Any] | None = None,
+        loss: str = "TripletMarginLoss",
+        miner: str | None = None,
+        miner_options: dict[str, Any] | None = None,
+        optimizer: str = "Adam",
+        optimizer_options: dict[str, Any] | None = None,
+        learning_rate: float | None = None,
+        epochs: int = 5,
+        batch_size: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        scheduler: str | None = None,
+        scheduler_options: dict[str, Any] | None = None,
+        freeze: bool = False,
+        output_dim: int | None = None,
+        device: str = "cuda",
+        num_workers: int = 4,
+        to_onnx: bool = False,
+        csv_options: CSVOptions | None = None,
+        public: bool = False,
+        num_items_per_class: int = 4,
+        sampler: str = "auto",
+        loss_optimizer: str | None = None,
+        loss_optimizer_options: dict[str, Any] | None = None,
+        *,
+        loss_options: dict[str, Any] | None = None,
+        seed: int = 42,
+        tags: Sequence[str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        progress: bool | None = None,
+        dry_run: bool = False,
+    ) -> Run | Plan:
         """Submit a training run.
 
         Names, options, numbers and data are checked first; then data is uploaded, once for each content; then the run
@@ -539,6 +675,7 @@ class Client:
             secrets: Environment variables for the job; never shown, logged or read back.
             idempotency_key: The key of an interrupted call: gives that call's run if there is one, never a second.
             progress: Show a bar while data is uploaded; None shows it on a terminal.
+            dry_run: Check all of it and give a `Plan` of what would be done; nothing is created or uploaded.
 
         Raises:
             InvalidInput: An argument was refused; nothing was created.
@@ -548,53 +685,120 @@ class Client:
         Example:
             run = client.fit(model="all-minilm-l6-v2", train_data="pairs.csv", epochs=1)
             print(run.name, run.status())
+            print(client.fit(model="all-minilm-l6-v2", train_data="pairs.csv", dry_run=True))
         """
-        return Run(
-            portal.call(
-                self._async.fit,
-                model,
-                train_data._async if isinstance(train_data, Run) else train_data,
-                eval_data,
-                val_split,
-                model_artifact,
-                run_name,
-                description,
-                experiment_name,
-                model_options,
-                loss,
-                miner,
-                miner_options,
-                optimizer,
-                optimizer_options,
-                learning_rate,
-                epochs,
-                batch_size,
-                callbacks,
-                scheduler,
-                scheduler_options,
-                freeze,
-                output_dim,
-                device,
-                num_workers,
-                to_onnx,
-                csv_options,
-                public,
-                num_items_per_class,
-                sampler,
-                loss_optimizer,
-                loss_optimizer_options,
-                loss_options=loss_options,
-                seed=seed,
-                tags=tags,
-                secrets=secrets,
-                idempotency_key=idempotency_key,
-                progress=progress,
-            )
+        got = portal.call(
+            self._async.fit,
+            model,
+            train_data._async if isinstance(train_data, Run) else train_data,
+            eval_data,
+            val_split,
+            model_artifact,
+            run_name,
+            description,
+            experiment_name,
+            model_options,
+            loss,
+            miner,
+            miner_options,
+            optimizer,
+            optimizer_options,
+            learning_rate,
+            epochs,
+            batch_size,
+            callbacks,
+            scheduler,
+            scheduler_options,
+            freeze,
+            output_dim,
+            device,
+            num_workers,
+            to_onnx,
+            csv_options,
+            public,
+            num_items_per_class,
+            sampler,
+            loss_optimizer,
+            loss_optimizer_options,
+            loss_options=loss_options,
+            seed=seed,
+            tags=tags,
+            secrets=secrets,
+            idempotency_key=idempotency_key,
+            progress=progress,
+            dry_run=dry_run,
         )
+        return Run(got) if isinstance(got, AsyncRun) else got
 
     create_training_run = fit
 
     create_run = fit
+
+    @overload
+    def synthesize(
+        self,
+        query_data: DataSource,
+        corpus_data: DataSource,
+        models: SynthesisModels,
+        num_relations: int = 10,
+        run_name: str | None = None,
+        description: str | None = None,
+        experiment_name: str | None = None,
+        device: str = "cuda",
+        num_workers: int = 4,
+        csv_options: CSVOptions | None = None,
+        public: bool = False,
+        *,
+        tags: Sequence[str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        progress: bool | None = None,
+        dry_run: Literal[False] = False,
+    ) -> Run: ...
+
+    @overload
+    def synthesize(
+        self,
+        query_data: DataSource,
+        corpus_data: DataSource,
+        models: SynthesisModels,
+        num_relations: int = 10,
+        run_name: str | None = None,
+        description: str | None = None,
+        experiment_name: str | None = None,
+        device: str = "cuda",
+        num_workers: int = 4,
+        csv_options: CSVOptions | None = None,
+        public: bool = False,
+        *,
+        tags: Sequence[str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        progress: bool | None = None,
+        dry_run: Literal[True],
+    ) -> Plan: ...
+
+    @overload
+    def synthesize(
+        self,
+        query_data: DataSource,
+        corpus_data: DataSource,
+        models: SynthesisModels,
+        num_relations: int = 10,
+        run_name: str | None = None,
+        description: str | None = None,
+        experiment_name: str | None = None,
+        device: str = "cuda",
+        num_workers: int = 4,
+        csv_options: CSVOptions | None = None,
+        public: bool = False,
+        *,
+        tags: Sequence[str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        progress: bool | None = None,
+        dry_run: bool,
+    ) -> Run | Plan: ...
 
     def synthesize(
         self,
@@ -614,7 +818,8 @@ class Client:
         secrets: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
         progress: bool | None = None,
-    ) -> Run:
+        dry_run: bool = False,
+    ) -> Run | Plan:
         """Submit a synthesis run: it makes training data of queries and a corpus that nobody labelled.
 
         For each query, the relation miners find texts of the corpus that are near to it; the cross encoder, or the
@@ -639,6 +844,7 @@ class Client:
             secrets: Environment variables for the job; never shown, logged or read back.
             idempotency_key: The key of an interrupted call: gives that call's run if there is one, never a second.
             progress: Show a bar while data is uploaded; None shows it on a terminal.
+            dry_run: Check all of it and give a `Plan` of what would be done; nothing is created or uploaded.
 
         Raises:
             InvalidInput: An argument was refused; nothing was created.
@@ -649,37 +855,119 @@ class Client:
             miners = SynthesisModels("all-minilm-l6-v2", cross_encoder=None)
             made = client.synthesize("queries.csv", "corpus.csv", miners)
         """
-        return Run(
-            portal.call(
-                self._async.synthesize,
-                query_data,
-                corpus_data,
-                models,
-                num_relations,
-                run_name,
-                description,
-                experiment_name,
-                device,
-                num_workers,
-                csv_options,
-                public,
-                tags=tags,
-                secrets=secrets,
-                idempotency_key=idempotency_key,
-                progress=progress,
-            )
+        got = portal.call(
+            self._async.synthesize,
+            query_data,
+            corpus_data,
+            models,
+            num_relations,
+            run_name,
+            description,
+            experiment_name,
+            device,
+            num_workers,
+            csv_options,
+            public,
+            tags=tags,
+            secrets=secrets,
+            idempotency_key=idempotency_key,
+            progress=progress,
+            dry_run=dry_run,
         )
+        return Run(got) if isinstance(got, AsyncRun) else got
 
     create_synthesis_run = synthesize
 
+    @overload
+    def rerun(self, run: Run, *, dry_run: Literal[False] = False, **changes: Unpack[RunChanges]) -> Run: ...
+
+    @overload
+    def rerun(self, run: Run, *, dry_run: Literal[True], **changes: Unpack[RunChanges]) -> Plan: ...
+
+    @overload
+    def rerun(self, run: Run, *, dry_run: bool, **changes: Unpack[RunChanges]) -> Run | Plan: ...
+
+    def rerun(self, run: Run, *, dry_run: bool = False, **changes: Unpack[RunChanges]) -> Run | Plan:
+        """Submit a run again, with its config, its data sets as they are on the server, and its callbacks.
+
+        What is not changed stays: tags and description too. The name is a new one, the experiment that of the run.
+        With another loss, miner, optimizer or scheduler, the options of the one before are left out; with another
+        `model`, the artifact that the run went on from. Secrets are never kept: give them again.
+
+        Args:
+            run: The run, whatever became of it.
+            dry_run: Check all of it and give a `Plan` of what would be done; nothing is created.
+            changes: Parameters of `fit`, or of `synthesize` for a synthesis run, such as `epochs=3`.
+
+        Raises:
+            InvalidInput: There is no such parameter, with near names; a value was refused; or secrets are missing.
+            InvalidData: One of its data sets is no longer on the server.
+            Conflict: The name is taken.
+            RunNotFound: The run was deleted.
+
+        Example:
+            again = client.rerun(run, epochs=3, learning_rate=1e-4)
+        """
+        got = portal.call(lambda: self._async.rerun(run._async, dry_run=dry_run, **changes))
+        return Run(got) if isinstance(got, AsyncRun) else got
+
+    def upload_dataset(
+        self,
+        source: DataSource,
+        name: str | None = None,
+        csv_options: CSVOptions | None = None,
+        progress: bool | None = None,
+    ) -> DatasetInfo:
+        """Check data and store it under a name, which can then be given as data, as often as is wanted.
+
+        Content that the server has is not sent again, and an upload that was cut goes on where it ended.
+
+        Args:
+            source: What `fit` takes as data.
+            name: What to call it; None: after the file and the sha256 of its content.
+            csv_options: How to read CSV files.
+            progress: Show a bar; None shows it on a terminal.
+
+        Raises:
+            InvalidData: It cannot be used; nothing was sent.
+            Conflict: The name has other content.
+
+        Example:
+            data = client.upload_dataset([("a dog barks", "an animal"), ("it rains", "weather")], "pairs-1")
+            print(data.name, data.kind, data.rows)
+        """
+        return portal.call(self._async.upload_dataset, source, name, csv_options, progress)
+
     def list_datasets(self) -> list[DatasetInfo]:
-        """Give the data sets that were uploaded; their names can be given as data.
+        """Give the data sets that were uploaded, newest first; their names can be given as data.
 
         Example:
             for data in client.list_datasets():
                 print(data.name, data.rows)
         """
         return portal.call(self._async.list_datasets)
+
+    def get_dataset(self, name: str) -> DatasetInfo:
+        """Give a data set by its name.
+
+        Raises:
+            DataNotFound: There is none; near names are given.
+
+        Example:
+            print(client.get_dataset("pairs-1").rows)
+        """
+        return portal.call(self._async.get_dataset, name)
+
+    def delete_dataset(self, name: str) -> None:
+        """Forget a data set; runs that were submitted with it, queued ones too, keep its content until they end.
+
+        Raises:
+            DataNotFound: There is none; near names are given.
+
+        Example:
+            client.delete_dataset("pairs-1")
+        """
+        portal.call(self._async.delete_dataset, name)
 
     def get_model(
         self,

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 from finetuner.aio.experiment import AsyncExperiment
+from finetuner.aio.run import AsyncRun
+from finetuner.api.plan import Plan
 from finetuner.api.types import ExperimentInfo
 from finetuner.callback import Callback, DataSource
 from finetuner.data import CSVOptions
@@ -97,6 +99,7 @@ class Experiment:
         """
         portal.call(self._async.delete_runs)
 
+    @overload
     def create_training_run(
         self,
         model: str,
@@ -136,7 +139,136 @@ class Experiment:
         secrets: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
         progress: bool | None = None,
-    ) -> Run:
+        dry_run: Literal[False] = False,
+    ) -> Run: ...
+
+    @overload
+    def create_training_run(
+        self,
+        model: str,
+        train_data: DataSource | Run,
+        run_name: str | None = None,
+        eval_data: DataSource | None = None,
+        csv_options: CSVOptions | None = None,
+        val_split: float = 0.0,
+        model_artifact: str | None = None,
+        description: str | None = None,
+        model_options: dict[str, Any] | None = None,
+        loss: str = "TripletMarginLoss",
+        miner: str | None = None,
+        miner_options: dict[str, Any] | None = None,
+        optimizer: str = "Adam",
+        optimizer_options: dict[str, Any] | None = None,
+        learning_rate: float | None = None,
+        epochs: int = 5,
+        batch_size: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        scheduler: str | None = None,
+        scheduler_options: dict[str, Any] | None = None,
+        freeze: bool = False,
+        output_dim: int | None = None,
+        device: str = "cuda",
+        num_workers: int = 4,
+        to_onnx: bool = False,
+        public: bool = False,
+        num_items_per_class: int = 4,
+        sampler: str = "auto",
+        loss_optimizer: str | None = None,
+        loss_optimizer_options: dict[str, Any] | None = None,
+        *,
+        loss_options: dict[str, Any] | None = None,
+        seed: int = 42,
+        tags: Sequence[str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        progress: bool | None = None,
+        dry_run: Literal[True],
+    ) -> Plan: ...
+
+    @overload
+    def create_training_run(
+        self,
+        model: str,
+        train_data: DataSource | Run,
+        run_name: str | None = None,
+        eval_data: DataSource | None = None,
+        csv_options: CSVOptions | None = None,
+        val_split: float = 0.0,
+        model_artifact: str | None = None,
+        description: str | None = None,
+        model_options: dict[str, Any] | None = None,
+        loss: str = "TripletMarginLoss",
+        miner: str | None = None,
+        miner_options: dict[str, Any] | None = None,
+        optimizer: str = "Adam",
+        optimizer_options: dict[str, Any] | None = None,
+        learning_rate: float | None = None,
+        epochs: int = 5,
+        batch_size: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        scheduler: str | None = None,
+        scheduler_options: dict[str, Any] | None = None,
+        freeze: bool = False,
+        output_dim: int | None = None,
+        device: str = "cuda",
+        num_workers: int = 4,
+        to_onnx: bool = False,
+        public: bool = False,
+        num_items_per_class: int = 4,
+        sampler: str = "auto",
+        loss_optimizer: str | None = None,
+        loss_optimizer_options: dict[str, Any] | None = None,
+        *,
+        loss_options: dict[str, Any] | None = None,
+        seed: int = 42,
+        tags: Sequence[str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        progress: bool | None = None,
+        dry_run: bool,
+    ) -> Run | Plan: ...
+
+    def create_training_run(
+        self,
+        model: str,
+        train_data: DataSource | Run,
+        run_name: str | None = None,
+        eval_data: DataSource | None = None,
+        csv_options: CSVOptions | None = None,
+        val_split: float = 0.0,
+        model_artifact: str | None = None,
+        description: str | None = None,
+        model_options: dict[str, Any] | None = None,
+        loss: str = "TripletMarginLoss",
+        miner: str | None = None,
+        miner_options: dict[str, Any] | None = None,
+        optimizer: str = "Adam",
+        optimizer_options: dict[str, Any] | None = None,
+        learning_rate: float | None = None,
+        epochs: int = 5,
+        batch_size: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        scheduler: str | None = None,
+        scheduler_options: dict[str, Any] | None = None,
+        freeze: bool = False,
+        output_dim: int | None = None,
+        device: str = "cuda",
+        num_workers: int = 4,
+        to_onnx: bool = False,
+        public: bool = False,
+        num_items_per_class: int = 4,
+        sampler: str = "auto",
+        loss_optimizer: str | None = None,
+        loss_optimizer_options: dict[str, Any] | None = None,
+        *,
+        loss_options: dict[str, Any] | None = None,
+        seed: int = 42,
+        tags: Sequence[str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        progress: bool | None = None,
+        dry_run: bool = False,
+    ) -> Run | Plan:
         """Submit a training run of this experiment; `Client.fit` says more.
 
         Args:
@@ -183,6 +315,7 @@ class Experiment:
             secrets: Environment variables for the job; never shown, logged or read back.
             idempotency_key: The key of an interrupted call: gives that call's run if there is one, never a second.
             progress: Show a bar while data is uploaded; None shows it on a terminal.
+            dry_run: Check all of it and give a `Plan` of what would be done; nothing is created or uploaded.
 
         Raises:
             InvalidInput: An argument was refused; nothing was created.
@@ -192,47 +325,110 @@ class Experiment:
         Example:
             run = experiment.create_training_run("all-minilm-l6-v2", "pairs.csv", "first-try", epochs=1)
         """
-        return Run(
-            portal.call(
-                self._async.create_training_run,
-                model,
-                train_data._async if isinstance(train_data, Run) else train_data,
-                run_name,
-                eval_data,
-                csv_options,
-                val_split,
-                model_artifact,
-                description,
-                model_options,
-                loss,
-                miner,
-                miner_options,
-                optimizer,
-                optimizer_options,
-                learning_rate,
-                epochs,
-                batch_size,
-                callbacks,
-                scheduler,
-                scheduler_options,
-                freeze,
-                output_dim,
-                device,
-                num_workers,
-                to_onnx,
-                public,
-                num_items_per_class,
-                sampler,
-                loss_optimizer,
-                loss_optimizer_options,
-                loss_options=loss_options,
-                seed=seed,
-                tags=tags,
-                secrets=secrets,
-                idempotency_key=idempotency_key,
-                progress=progress,
-            )
+        got = portal.call(
+            self._async.create_training_run,
+            model,
+            train_data._async if isinstance(train_data, Run) else train_data,
+            run_name,
+            eval_data,
+            csv_options,
+            val_split,
+            model_artifact,
+            description,
+            model_options,
+            loss,
+            miner,
+            miner_options,
+            optimizer,
+            optimizer_options,
+            learning_rate,
+            epochs,
+            batch_size,
+            callbacks,
+            scheduler,
+            scheduler_options,
+            freeze,
+            output_dim,
+            device,
+            num_workers,
+            to_onnx,
+            public,
+            num_items_per_class,
+            sampler,
+            loss_optimizer,
+            loss_optimizer_options,
+            loss_options=loss_options,
+            seed=seed,
+            tags=tags,
+            secrets=secrets,
+            idempotency_key=idempotency_key,
+            progress=progress,
+            dry_run=dry_run,
         )
+        return Run(got) if isinstance(got, AsyncRun) else got
+
+    @overload
+    def create_synthesis_run(
+        self,
+        query_data: DataSource,
+        corpus_data: DataSource,
+        models: SynthesisModels,
+        num_relations: int = 10,
+        run_name: str | None = None,
+        csv_options: CSVOptions | None = None,
+        description: str | None = None,
+        device: str = "cuda",
+        num_workers: int = 4,
+        public: bool = False,
+        *,
+        tags: Sequence[str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        progress: bool | None = None,
+        dry_run: Literal[False] = False,
+    ) -> Run: ...
+
+    @overload
+    def create_synthesis_run(
+        self,
+        query_data: DataSource,
+        corpus_data: DataSource,
+        models: SynthesisModels,
+        num_relations: int = 10,
+        run_name: str | None = None,
+        csv_options: CSVOptions | None = None,
+        description: str | None = None,
+        device: str = "cuda",
+        num_workers: int = 4,
+        public: bool = False,
+        *,
+        tags: Sequence[str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        progress: bool | None = None,
+        dry_run: Literal[True],
+    ) -> Plan: ...
+
+    @overload
+    def create_synthesis_run(
+        self,
+        query_data: DataSource,
+        corpus_data: DataSource,
+        models: SynthesisModels,
+        num_relations: int = 10,
+        run_name: str | None = None,
+        csv_options: CSVOptions | None = None,
+        description: str | None = None,
+        device: str = "cuda",
+        num_workers: int = 4,
+        public: bool = False,
+        *,
+        tags: Sequence[str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        progress: bool | None = None,
+        dry_run: bool,
+    ) -> Run | Plan: ...
 
     def create_synthesis_run(
         self,
@@ -251,7 +447,8 @@ class Experiment:
         secrets: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
         progress: bool | None = None,
-    ) -> Run:
+        dry_run: bool = False,
+    ) -> Run | Plan:
         """Submit a synthesis run of this experiment; `Client.synthesize` says more.
 
         Args:
@@ -271,6 +468,7 @@ class Experiment:
             secrets: Environment variables for the job; never shown, logged or read back.
             idempotency_key: The key of an interrupted call: gives that call's run if there is one, never a second.
             progress: Show a bar while data is uploaded; None shows it on a terminal.
+            dry_run: Check all of it and give a `Plan` of what would be done; nothing is created or uploaded.
 
         Raises:
             InvalidInput: An argument was refused; nothing was created.
@@ -280,22 +478,22 @@ class Experiment:
         Example:
             made = experiment.create_synthesis_run("queries.csv", "corpus.csv", synthesis_model_en)
         """
-        return Run(
-            portal.call(
-                self._async.create_synthesis_run,
-                query_data,
-                corpus_data,
-                models,
-                num_relations,
-                run_name,
-                csv_options,
-                description,
-                device,
-                num_workers,
-                public,
-                tags=tags,
-                secrets=secrets,
-                idempotency_key=idempotency_key,
-                progress=progress,
-            )
+        got = portal.call(
+            self._async.create_synthesis_run,
+            query_data,
+            corpus_data,
+            models,
+            num_relations,
+            run_name,
+            csv_options,
+            description,
+            device,
+            num_workers,
+            public,
+            tags=tags,
+            secrets=secrets,
+            idempotency_key=idempotency_key,
+            progress=progress,
+            dry_run=dry_run,
         )
+        return Run(got) if isinstance(got, AsyncRun) else got

@@ -6,12 +6,14 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from finetuner.aio.calls import DEFAULT_PAGE_SIZE
+from finetuner.aio.rerun import RunChanges
+from finetuner.api.plan import Plan
 from finetuner.api.selecting import RunFilter
 from finetuner.api.types import DatasetInfo, RunStatus, Task
 from finetuner.callback import Callback, DataSource
@@ -408,6 +410,7 @@ def wait_all(runs: Iterable[Run], timeout_s: float | None = None) -> list[Run]:
     return _client().wait_all(runs, timeout_s)
 
 
+@overload
 def fit(
     model: str,
     train_data: DataSource | Run,
@@ -447,7 +450,139 @@ def fit(
     secrets: Mapping[str, str] | None = None,
     idempotency_key: str | None = None,
     progress: bool | None = None,
-) -> Run:
+    dry_run: Literal[False] = False,
+) -> Run: ...
+
+
+@overload
+def fit(
+    model: str,
+    train_data: DataSource | Run,
+    eval_data: DataSource | None = None,
+    val_split: float = 0.0,
+    model_artifact: str | None = None,
+    run_name: str | None = None,
+    description: str | None = None,
+    experiment_name: str | None = None,
+    model_options: dict[str, Any] | None = None,
+    loss: str = "TripletMarginLoss",
+    miner: str | None = None,
+    miner_options: dict[str, Any] | None = None,
+    optimizer: str = "Adam",
+    optimizer_options: dict[str, Any] | None = None,
+    learning_rate: float | None = None,
+    epochs: int = 5,
+    batch_size: int | None = None,
+    callbacks: Sequence[Callback] | None = None,
+    scheduler: str | None = None,
+    scheduler_options: dict[str, Any] | None = None,
+    freeze: bool = False,
+    output_dim: int | None = None,
+    device: str = "cuda",
+    num_workers: int = 4,
+    to_onnx: bool = False,
+    csv_options: CSVOptions | None = None,
+    public: bool = False,
+    num_items_per_class: int = 4,
+    sampler: str = "auto",
+    loss_optimizer: str | None = None,
+    loss_optimizer_options: dict[str, Any] | None = None,
+    *,
+    loss_options: dict[str, Any] | None = None,
+    seed: int = 42,
+    tags: Sequence[str] | None = None,
+    secrets: Mapping[str, str] | None = None,
+    idempotency_key: str | None = None,
+    progress: bool | None = None,
+    dry_run: Literal[True],
+) -> Plan: ...
+
+
+@overload
+def fit(
+    model: str,
+    train_data: DataSource | Run,
+    eval_data: DataSource | None = None,
+    val_split: float = 0.0,
+    model_artifact: str | None = None,
+    run_name: str | None = None,
+    description: str | None = None,
+    experiment_name: str | None = None,
+    model_options: dict[str, Any] | None = None,
+    loss: str = "TripletMarginLoss",
+    miner: str | None = None,
+    miner_options: dict[str, Any] | None = None,
+    optimizer: str = "Adam",
+    optimizer_options: dict[str, Any] | None = None,
+    learning_rate: float | None = None,
+    epochs: int = 5,
+    batch_size: int | None = None,
+    callbacks: Sequence[Callback] | None = None,
+    scheduler: str | None = None,
+    scheduler_options: dict[str, Any] | None = None,
+    freeze: bool = False,
+    output_dim: int | None = None,
+    device: str = "cuda",
+    num_workers: int = 4,
+    to_onnx: bool = False,
+    csv_options: CSVOptions | None = None,
+    public: bool = False,
+    num_items_per_class: int = 4,
+    sampler: str = "auto",
+    loss_optimizer: str | None = None,
+    loss_optimizer_options: dict[str, Any] | None = None,
+    *,
+    loss_options: dict[str, Any] | None = None,
+    seed: int = 42,
+    tags: Sequence[str] | None = None,
+    secrets: Mapping[str, str] | None = None,
+    idempotency_key: str | None = None,
+    progress: bool | None = None,
+    dry_run: bool,
+) -> Run | Plan: ...
+
+
+def fit(
+    model: str,
+    train_data: DataSource | Run,
+    eval_data: DataSource | None = None,
+    val_split: float = 0.0,
+    model_artifact: str | None = None,
+    run_name: str | None = None,
+    description: str | None = None,
+    experiment_name: str | None = None,
+    model_options: dict[str, Any] | None = None,
+    loss: str = "TripletMarginLoss",
+    miner: str | None = None,
+    miner_options: dict[str, Any] | None = None,
+    optimizer: str = "Adam",
+    optimizer_options: dict[str, Any] | None = None,
+    learning_rate: float | None = None,
+    epochs: int = 5,
+    batch_size: int | None = None,
+    callbacks: Sequence[Callback] | None = None,
+    scheduler: str | None = None,
+    scheduler_options: dict[str, Any] | None = None,
+    freeze: bool = False,
+    output_dim: int | None = None,
+    device: str = "cuda",
+    num_workers: int = 4,
+    to_onnx: bool = False,
+    csv_options: CSVOptions | None = None,
+    public: bool = False,
+    num_items_per_class: int = 4,
+    sampler: str = "auto",
+    loss_optimizer: str | None = None,
+    loss_optimizer_options: dict[str, Any] | None = None,
+    *,
+    loss_options: dict[str, Any] | None = None,
+    seed: int = 42,
+    tags: Sequence[str] | None = None,
+    secrets: Mapping[str, str] | None = None,
+    idempotency_key: str | None = None,
+    progress: bool | None = None,
+    dry_run: bool = False,
+) -> Run | Plan:
     """Submit a training run.
 
     Names, options, numbers and data are checked first; then data is uploaded, once for each content; then the run
@@ -498,6 +633,7 @@ def fit(
         secrets: Environment variables for the job; never shown, logged or read back.
         idempotency_key: The key of an interrupted call: gives that call's run if there is one, never a second.
         progress: Show a bar while data is uploaded; None shows it on a terminal.
+        dry_run: Check all of it and give a `Plan` of what would be done; nothing is created or uploaded.
 
     Raises:
         InvalidInput: An argument was refused; nothing was created.
@@ -507,6 +643,7 @@ def fit(
     Example:
         run = finetuner.fit(model="all-minilm-l6-v2", train_data="pairs.csv", epochs=1)
         print(run.name, run.status())
+        print(finetuner.fit(model="all-minilm-l6-v2", train_data="pairs.csv", dry_run=True))
     """
     return _client().fit(
         model,
@@ -546,12 +683,79 @@ def fit(
         secrets=secrets,
         idempotency_key=idempotency_key,
         progress=progress,
+        dry_run=dry_run,
     )
 
 
 create_training_run = fit
 
 create_run = fit
+
+
+@overload
+def synthesize(
+    query_data: DataSource,
+    corpus_data: DataSource,
+    models: SynthesisModels,
+    num_relations: int = 10,
+    run_name: str | None = None,
+    description: str | None = None,
+    experiment_name: str | None = None,
+    device: str = "cuda",
+    num_workers: int = 4,
+    csv_options: CSVOptions | None = None,
+    public: bool = False,
+    *,
+    tags: Sequence[str] | None = None,
+    secrets: Mapping[str, str] | None = None,
+    idempotency_key: str | None = None,
+    progress: bool | None = None,
+    dry_run: Literal[False] = False,
+) -> Run: ...
+
+
+@overload
+def synthesize(
+    query_data: DataSource,
+    corpus_data: DataSource,
+    models: SynthesisModels,
+    num_relations: int = 10,
+    run_name: str | None = None,
+    description: str | None = None,
+    experiment_name: str | None = None,
+    device: str = "cuda",
+    num_workers: int = 4,
+    csv_options: CSVOptions | None = None,
+    public: bool = False,
+    *,
+    tags: Sequence[str] | None = None,
+    secrets: Mapping[str, str] | None = None,
+    idempotency_key: str | None = None,
+    progress: bool | None = None,
+    dry_run: Literal[True],
+) -> Plan: ...
+
+
+@overload
+def synthesize(
+    query_data: DataSource,
+    corpus_data: DataSource,
+    models: SynthesisModels,
+    num_relations: int = 10,
+    run_name: str | None = None,
+    description: str | None = None,
+    experiment_name: str | None = None,
+    device: str = "cuda",
+    num_workers: int = 4,
+    csv_options: CSVOptions | None = None,
+    public: bool = False,
+    *,
+    tags: Sequence[str] | None = None,
+    secrets: Mapping[str, str] | None = None,
+    idempotency_key: str | None = None,
+    progress: bool | None = None,
+    dry_run: bool,
+) -> Run | Plan: ...
 
 
 def synthesize(
@@ -571,7 +775,8 @@ def synthesize(
     secrets: Mapping[str, str] | None = None,
     idempotency_key: str | None = None,
     progress: bool | None = None,
-) -> Run:
+    dry_run: bool = False,
+) -> Run | Plan:
     """Submit a synthesis run: it makes training data of queries and a corpus that nobody labelled.
 
     For each query, the relation miners find texts of the corpus that are near to it; the cross encoder, or the
@@ -596,6 +801,7 @@ def synthesize(
         secrets: Environment variables for the job; never shown, logged or read back.
         idempotency_key: The key of an interrupted call: gives that call's run if there is one, never a second.
         progress: Show a bar while data is uploaded; None shows it on a terminal.
+        dry_run: Check all of it and give a `Plan` of what would be done; nothing is created or uploaded.
 
     Raises:
         InvalidInput: An argument was refused; nothing was created.
@@ -622,20 +828,105 @@ def synthesize(
         secrets=secrets,
         idempotency_key=idempotency_key,
         progress=progress,
+        dry_run=dry_run,
     )
 
 
 create_synthesis_run = synthesize
 
 
+@overload
+def rerun(run: Run, *, dry_run: Literal[False] = False, **changes: Unpack[RunChanges]) -> Run: ...
+
+
+@overload
+def rerun(run: Run, *, dry_run: Literal[True], **changes: Unpack[RunChanges]) -> Plan: ...
+
+
+@overload
+def rerun(run: Run, *, dry_run: bool, **changes: Unpack[RunChanges]) -> Run | Plan: ...
+
+
+def rerun(run: Run, *, dry_run: bool = False, **changes: Unpack[RunChanges]) -> Run | Plan:
+    """Submit a run again, with its config, its data sets as they are on the server, and its callbacks.
+
+    What is not changed stays: tags and description too. The name is a new one, the experiment that of the run.
+    With another loss, miner, optimizer or scheduler, the options of the one before are left out; with another
+    `model`, the artifact that the run went on from. Secrets are never kept: give them again.
+
+    Args:
+        run: The run, whatever became of it.
+        dry_run: Check all of it and give a `Plan` of what would be done; nothing is created.
+        changes: Parameters of `fit`, or of `synthesize` for a synthesis run, such as `epochs=3`.
+
+    Raises:
+        InvalidInput: There is no such parameter, with near names; a value was refused; or secrets are missing.
+        InvalidData: One of its data sets is no longer on the server.
+        Conflict: The name is taken.
+        RunNotFound: The run was deleted.
+
+    Example:
+        again = finetuner.rerun(run, epochs=3, learning_rate=1e-4)
+    """
+    return _client().rerun(run, dry_run=dry_run, **changes)
+
+
+def upload_dataset(
+    source: DataSource, name: str | None = None, csv_options: CSVOptions | None = None, progress: bool | None = None
+) -> DatasetInfo:
+    """Check data and store it under a name, which can then be given as data, as often as is wanted.
+
+    Content that the server has is not sent again, and an upload that was cut goes on where it ended.
+
+    Args:
+        source: What `fit` takes as data.
+        name: What to call it; None: after the file and the sha256 of its content.
+        csv_options: How to read CSV files.
+        progress: Show a bar; None shows it on a terminal.
+
+    Raises:
+        InvalidData: It cannot be used; nothing was sent.
+        Conflict: The name has other content.
+
+    Example:
+        data = finetuner.upload_dataset([("a dog barks", "an animal"), ("it rains", "weather")], "pairs-1")
+        print(data.name, data.kind, data.rows)
+    """
+    return _client().upload_dataset(source, name, csv_options, progress)
+
+
 def list_datasets() -> list[DatasetInfo]:
-    """Give the data sets that were uploaded; their names can be given as data.
+    """Give the data sets that were uploaded, newest first; their names can be given as data.
 
     Example:
         for data in finetuner.list_datasets():
             print(data.name, data.rows)
     """
     return _client().list_datasets()
+
+
+def get_dataset(name: str) -> DatasetInfo:
+    """Give a data set by its name.
+
+    Raises:
+        DataNotFound: There is none; near names are given.
+
+    Example:
+        print(finetuner.get_dataset("pairs-1").rows)
+    """
+    return _client().get_dataset(name)
+
+
+def delete_dataset(name: str) -> None:
+    """Forget a data set; runs that were submitted with it, queued ones too, keep its content until they end.
+
+    Raises:
+        DataNotFound: There is none; near names are given.
+
+    Example:
+        finetuner.delete_dataset("pairs-1")
+    """
+    _client().delete_dataset(name)
 
 
 def get_model(

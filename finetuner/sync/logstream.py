@@ -32,14 +32,14 @@ class LogStream(Stream[str]):
         self._async = wrapped
 
     @property
-    def offset(self) -> int:
-        """The byte offset in the log after the last line given: where a later stream goes on."""
-        return self._async.offset
-
-    @property
     def status(self) -> RunStatus | None:
         """How the run ended; None until the stream has ended."""
         return self._async.status
+
+    @property
+    def offset(self) -> int:
+        """The byte offset in the log after the last line given, or after what was left out since: where to go on."""
+        return self._async.offset
 
     @property
     def reconnect_timeout_s(self) -> float:

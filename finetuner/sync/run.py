@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Unpack, overload
 
+from finetuner.aio.rerun import RunChanges
 from finetuner.aio.run import DEFAULT_MAX_LOG_BYTES, AsyncRun
-from finetuner.api.types import History, Metrics, RunInfo, RunStatus
+from finetuner.api.plan import Plan
+from finetuner.api.types import ArtifactInfo, History, Metrics, RunInfo, RunStatus
 from finetuner.portal import portal
 from finetuner.sync.logstream import LogStream
 
@@ -93,41 +96,62 @@ class Run:
         return portal.call(self._async.status)
 
     def logs(
-        self, tail: int | None = None, contains: str | None = None, max_bytes: int = DEFAULT_MAX_LOG_BYTES
+        self,
+        tail: int | None = None,
+        contains: str | None = None,
+        level: str | None = None,
+        max_bytes: int = DEFAULT_MAX_LOG_BYTES,
     ) -> list[str]:
-        """Give the lines of the log so far.
+        """Give the lines of the log so far; those that are asked for are picked on the server.
 
         Args:
-            tail: Only the last lines, so many.
-            contains: Only lines that contain this text; with `tail`, the last of those.
-            max_bytes: Longest log to fetch.
+            tail: Only the last lines, so many: of those that the others leave.
+            contains: Only lines that contain this text.
+            level: Only lines of this level or above: `debug`, `info`, `warning`, `error` or `critical`.
+            max_bytes: Most bytes to fetch.
 
         Raises:
-            LogTooLarge: The log is longer than `max_bytes`; give `tail`, or stream it.
+            LogTooLarge: The lines have more than `max_bytes`; give `tail`, or stream them.
+            InvalidInput: There is no such level; near names are given.
             RunNotFound: It was deleted.
 
         Example:
             for line in run.logs(tail=20):
                 print(line)
         """
-        return portal.call(self._async.logs, tail, contains, max_bytes)
+        return portal.call(self._async.logs, tail, contains, level, max_bytes)
 
-    def stream_logs(self, interval: float | None = None, *, after: int = 0) -> LogStream:
+    def stream_logs(
+        self,
+        interval: float | None = None,
+        *,
+        after: int = 0,
+        tail: int | None = None,
+        level: str | None = None,
+        contains: str | None = None,
+    ) -> LogStream:
         """Give the log as a stream: its lines as they come, until the run has ended.
+
+        Those that are asked for are picked on the server; the stream's `offset` moves on past the others.
 
         Args:
             interval: Taken for callers of the old client; lines come when they are written.
             after: Byte offset to begin at, such as the `offset` of an earlier stream.
+            tail: Begin with the last lines of now, so many: of those that the others leave.
+            level: Only lines of this level or above: `debug`, `info`, `warning`, `error` or `critical`.
+            contains: Only lines that contain this text.
 
         Raises:
-            InvalidInput: `after` is no byte offset.
+            InvalidInput: `after` is no byte offset, or there is no such level; near names are given.
 
         Example:
             with run.stream_logs() as log:
                 for line in log:
                     print(line)
         """
-        return LogStream(portal.run(self._async.stream_logs, interval, after=after))
+        return LogStream(
+            portal.run(self._async.stream_logs, interval, after=after, tail=tail, level=level, contains=contains)
+        )
 
     def metrics(self) -> Metrics:
         """Give what its EvaluationCallback measured: `{"before": {name: value}, "after": {name: value}}`.
@@ -197,6 +221,62 @@ class Run:
         got = portal.call(self._async.wait, timeout_s)
         return self if got is self._async else Run(got)
 
+    @overload
+    def rerun(self, *, dry_run: Literal[False] = False, **changes: Unpack[RunChanges]) -> Run: ...
+
+    @overload
+    def rerun(self, *, dry_run: Literal[True], **changes: Unpack[RunChanges]) -> Plan: ...
+
+    @overload
+    def rerun(self, *, dry_run: bool, **changes: Unpack[RunChanges]) -> Run | Plan: ...
+
+    def rerun(self, *, dry_run: bool = False, **changes: Unpack[RunChanges]) -> Run | Plan:
+        """Submit this run again, with changes; `Client.rerun` says more.
+
+        Args:
+            dry_run: Check all of it and give a `Plan` of what would be done; nothing is created.
+            changes: Parameters of `fit`, or of `synthesize` for a synthesis run, such as `epochs=3`.
+
+        Raises:
+            InvalidInput: There is no such parameter, with near names; a value was refused; or secrets are missing.
+            InvalidData: One of its data sets is no longer on the server.
+            RunNotFound: The run was deleted.
+
+        Example:
+            again = run.rerun(epochs=3)
+        """
+        got = portal.call(lambda: self._async.rerun(dry_run=dry_run, **changes))
+        return Run(got) if isinstance(got, AsyncRun) else got
+
+    def update(
+        self,
+        tags: Sequence[str] | None = None,
+        description: str | None = None,
+        *,
+        add_tags: Sequence[str] = (),
+        remove_tags: Sequence[str] = (),
+    ) -> Run:
+        """Change the tags and the description of the run, which may have ended; `info` is renewed.
+
+        What is not given stays as it is. Those who watch are told by a change of kind `changed`.
+
+        Args:
+            tags: All that it has from now on; None changes none.
+            description: For people; an empty one takes it away.
+            add_tags: Tags to add to those that it has: two who add at once lose none.
+            remove_tags: Tags to take away; those that it has not are no matter.
+
+        Raises:
+            InvalidInput: A tag or the description was refused.
+            RunNotFound: It was deleted.
+            ServerTooOld: The server cannot change runs.
+
+        Example:
+            run.update(description="the one in production", add_tags=["best"])
+        """
+        got = portal.call(self._async.update, tags, description, add_tags=add_tags, remove_tags=remove_tags)
+        return self if got is self._async else Run(got)
+
     def cancel(self) -> None:
         """Stop the run, or take it out of the queue; it ends as FAILED, and `info.details` says that it was cancelled.
 
@@ -217,6 +297,19 @@ class Run:
             run.delete()
         """
         portal.call(self._async.delete)
+
+    def artifact(self) -> ArtifactInfo:
+        """Give size, sha256 and files of its artifact; nothing is fetched.
+
+        Raises:
+            RunInProgress: The run has not ended yet.
+            RunFailed: It failed and has no artifact.
+
+        Example:
+            for file in run.artifact().files:
+                print(file.path, file.size_bytes)
+        """
+        return portal.call(self._async.artifact)
 
     def save_artifact(
         self, directory: str | Path = "artifacts/", overwrite: bool = False, progress: bool | None = None

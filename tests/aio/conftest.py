@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 import psutil
@@ -25,6 +25,13 @@ from finetuner.callback import Callback
 JOB = Path(__file__).with_name("scripted_job.py")
 
 
+class HasId(Protocol):
+    """A run of either face."""
+
+    @property
+    def id(self) -> str: ...
+
+
 @attrs.frozen(kw_only=True)
 class Home:
     """The folders of one user, and the embedded server in them."""
@@ -35,10 +42,10 @@ class Home:
     def state(self) -> Path:
         return self.root / "state"
 
-    def run_dir(self, run: AsyncRun) -> Path:
+    def run_dir(self, run: HasId) -> Path:
         return self.state / "v1" / "runs" / run.id
 
-    def log_lines(self, run: AsyncRun) -> list[str]:
+    def log_lines(self, run: HasId) -> list[str]:
         lines = (self.run_dir(run) / "log").read_bytes().decode("utf-8", "replace").split("\n")
         return lines[:-1] if lines[-1] == "" else lines
 

@@ -36,7 +36,7 @@ def client() -> AsyncClient:
         (
             "train_data",
             None,
-            "must be a text or a path or an open text file or a list of rows or texts or Run, not None",
+            "must be a text or a path or an open file or a list of rows or texts or a data frame or Run, not None",
         ),
         ("train_data", 5, "must be a text or a path"),
         ("train_data", "a\0.csv", "NUL"),
@@ -69,7 +69,7 @@ async def test_a_file_that_is_closed_and_an_option_that_is_no_number(client: Asy
         pass
     with pytest.raises(InvalidInput, match=r"^train_data is a file that is closed"):
         await client.fit(**{**FIT, "train_data": file})
-    with pytest.raises(InvalidInput, match=r"loss_options\.scale: must be a number, not nan"):
+    with pytest.raises(InvalidInput, match=r"loss_options\.scale: must be a finite number, not nan"):
         await client.fit(**FIT, loss_options={"scale": math.nan})
 
 

@@ -32,7 +32,8 @@ async def _made(client: AsyncClient, name: str, **wish: Any) -> AsyncRun:
 
 
 async def _fit(client: AsyncClient, train_data: Any, **wish: Any) -> AsyncRun:
-    return await client.fit("all-minilm-l6-v2", train_data, loss=LOSS, progress=False, **wish)
+    run: AsyncRun = await client.fit("all-minilm-l6-v2", train_data, loss=LOSS, progress=False, **wish)
+    return run
 
 
 async def test_a_synthesis_from_its_submission_to_a_training_on_it(

@@ -30,6 +30,14 @@ async def test_fetched_several_times_at_once_it_is_sent_once(
     assert [path.name for path in tmp_path.iterdir()] == ["shared.zip"]
 
 
+async def test_the_files_of_an_artifact_are_listed_without_fetching_it(client: AsyncClient, submit: Submit) -> None:
+    run = await submit(run_name="listed", artifact_bytes=10_000)
+    await run.wait(60)
+    found = await run.artifact()
+    assert (found.id, found.run_name) == (run.artifact_id, "listed")
+    assert [(file.path, file.size_bytes) for file in found.files] == [("model.bin", 10_000)]
+
+
 async def test_one_that_waits_for_another_can_be_cancelled_and_leaves_the_lock(
     client: AsyncClient, submit: Submit, tmp_path: Path
 ) -> None:

@@ -68,4 +68,7 @@ def test_memorable_names_all_differ_and_are_valid() -> None:
 
 def test_near_names_are_named() -> None:
     assert names.near_hint("vigilant-tereshkov", ["vigilant-tereshkova", "x"]) == " Near: 'vigilant-tereshkova'."
+    losses = ["MultipleNegativesRankingLoss", "MarginLoss", "Adam", "AdamW"]
+    assert names.near_names("adamw", losses)[0] == "AdamW"
+    assert names.near_names("MNRL", losses) == ["MultipleNegativesRankingLoss"]
     assert names.near_hint("zzz", ["vigilant-tereshkova"]) == ""

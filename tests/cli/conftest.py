@@ -106,7 +106,8 @@ class Shell:
     async def submit(self, client: AsyncClient, name: str, **options: Any) -> AsyncRun:
         """Submit a run whose name says what its job does."""
         pairs = [("a sentence", "a name"), ("another one", "another name")]
-        return await client.fit(model="all-minilm-l6-v2", train_data=pairs, run_name=name, **options)
+        run: AsyncRun = await client.fit(model="all-minilm-l6-v2", train_data=pairs, run_name=name, **options)
+        return run
 
     def release(self, run: AsyncRun) -> None:
         """Let a waiting job end."""

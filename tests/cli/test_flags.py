@@ -55,7 +55,8 @@ PAIRS = [
     Pair(
         command=list_,
         called=AsyncClient.list_runs,
-        other=frozenset({"page", "size"}),  # --limit: a page is the old client's word
+        # --limit: a page is the old client's word; and no config is printed
+        other=frozenset({"page", "size", "with_config"}),
         own=frozenset({"as_json", "limit"}),
     ),
     Pair(command=wait, called=AsyncRun.wait, own=frozenset({"as_json", "names", "experiment_name"})),

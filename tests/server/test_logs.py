@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from finetuner.api.lines import tail
 from finetuner.api.sse import Ping, encode_log
 from finetuner.server import keys
-from finetuner.server.handlers.logs import Span, span_of, tail_start
+from finetuner.server.handlers.logs import Span, span_of
+from finetuner.server.logpick import tail_start
 from finetuner.server.presence import PRESENCE
 from finetuner.server.refusals import Refusal
 from finetuner.server.settings import Settings

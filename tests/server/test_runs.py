@@ -366,6 +366,15 @@ async def test_a_batch_is_done_to_the_callers_own_runs_alone(client: Client, qui
 
 
 @pytest.mark.parametrize(
+    "name", ["limit", "page", "size", "before_seq", "name_prefix", "task", "experiment", "created_after", "with_config"]
+)
+async def test_a_value_that_is_there_twice_is_refused(client: Client, name: str) -> None:
+    answer = await client.ask("GET", f"/api/v1/runs?{name}=1&{name}=2")
+    assert (answer.status, answer.json["errors"][0]["path"]) == (422, f"$.{name}")
+    assert "can be given once, and is there 2 times" in answer.json["detail"]
+
+
+@pytest.mark.parametrize(
     ("body", "path"),
     [
         ({"action": "cancel", "ids": []}, "$.ids"),

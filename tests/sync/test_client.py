@@ -1,4 +1,4 @@
-"""The sync client against a real server."""
+"""What of the sync client is a plain program's own: threads, forks, Ctrl-C, exit; the rest is in `tests/behaviours`."""
 
 from __future__ import annotations
 
@@ -8,61 +8,12 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from finetuner import errors
 from finetuner.aio.client import AsyncClient
 from finetuner.api.types import RunStatus
-from finetuner.sync import Client, LogStream, Run, functions
+from finetuner.sync import Client, functions
 from tests.aio.conftest import Home
 from tests.portal.scripts import LIMIT_S, interrupt_at, run, started
 from tests.sync.conftest import Submit
-
-
-def test_a_run_from_its_submission_to_its_artifact(client: Client, submit: Submit, home: Home, tmp_path: Path) -> None:
-    made = submit("whole", lines=200, artifact_bytes=1000)
-    with made.stream_logs() as log:
-        lines = list(log)
-    assert lines == home.log_lines(made._async)
-    assert log.offset == (home.run_dir(made._async) / "log").stat().st_size
-    assert made.wait(LIMIT_S) is made
-    assert made.status() is RunStatus.FINISHED
-    assert made.refresh() is made
-    assert made.logs(tail=3) == lines[-3:]
-    assert Path(made.save_artifact(tmp_path)).name == "whole.zip"
-    assert repr(made).startswith("<Run whole FINISHED")
-    same = client.get_run("whole")
-    assert isinstance(same, Run)
-    assert len({same, made, client.get_run_by_id(made.id)}) == 1
-
-
-def test_many_runs(client: Client, submit: Submit) -> None:
-    made = [submit(f"many-{number}", lines=1) for number in range(3)]
-    listed = client.list_runs(name_prefix="many-")
-    assert [one.name for one in listed] == ["many-2", "many-1", "many-0"]
-    assert list(client.iter_runs(name_prefix="many-")) == listed
-    with client.as_completed(made, timeout_s=LIMIT_S) as ended:
-        assert set(ended) == set(made)
-    assert client.wait_all(iter(made), timeout_s=LIMIT_S) == made
-    with client.watch(made) as changes:
-        assert {next(changes).after for _ in made} == {RunStatus.FINISHED}
-        assert changes.cursor is not None
-    experiment = client.get_experiment("default")
-    assert experiment == client.create_experiment("default")
-    assert experiment.get_run("many-1") == made[1]
-    client.delete_run("many-1")
-    with pytest.raises(errors.RunNotFound, match="many-"):
-        client.get_run("many-1")
-
-
-def test_the_offset_of_a_log_is_that_of_the_line_last_read(submit: Submit, home: Home) -> None:
-    made = submit(lines=500)
-    made.wait(LIMIT_S)
-    log = (home.run_dir(made._async) / "log").read_bytes()
-    with made.stream_logs() as stream:
-        for _ in range(100):
-            next(stream)
-        assert log[: stream.offset].count(b"\n") == 100
-        assert isinstance(stream, LogStream)
-    assert list(made.stream_logs(after=stream.offset)) == home.log_lines(made._async)[100:]
 
 
 def test_a_run_outlives_the_client_that_gave_it(home: Home, submit: Submit) -> None:

@@ -55,7 +55,7 @@ def test_each_method_of_the_client_is_a_function_of_the_package(name: str) -> No
 def test_fit_says_everything() -> None:
     signature = inspect.signature(sync.fit)
     assert list(signature.parameters)[:3] == ["model", "train_data", "eval_data"]
-    assert signature.return_annotation == "Run"
+    assert signature.return_annotation == "Run | Plan"
     assert signature.parameters["epochs"].annotation == "int"
     assert "finetuner.fit(model=" in (sync.fit.__doc__ or "")
     assert sync.create_run is sync.create_training_run is sync.fit

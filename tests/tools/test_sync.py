@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import sync, sync_classes, sync_docs
+from tools import sync, sync_classes, sync_docs, sync_tests
 from tools.sync_types import NoRule, Place
 
 ROOT = Path(__file__).parents[2]
@@ -69,6 +69,14 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def suite_at(root: Path, source: str = "") -> Path:
+    """Write a suite of one test of the async SDK, and give its folder."""
+    folder = root / "tests" / "behaviours" / "aio"
+    folder.mkdir(parents=True)
+    (folder / "test_it.py").write_text(textwrap.dedent(source), "utf-8")
+    return folder
+
+
 def changed(tree: Path, old: str, new: str) -> Path:
     """Replace something in the async module, and give the async package."""
     module = tree / "finetuner" / "aio" / "item.py"
@@ -79,7 +87,7 @@ def changed(tree: Path, old: str, new: str) -> Path:
 
 
 def test_what_is_made_of_every_construct_works_and_is_typed(tree: Path) -> None:
-    assert sync.main([], tree / "finetuner" / "aio", tree / "finetuner" / "sync") == 0
+    assert sync.main([], tree / "finetuner" / "aio", tree / "finetuner" / "sync", suite_at(tree)) == 0
     environment = {**os.environ, "PYTHONPATH": str(tree), "MYPYPATH": str(tree)}
     ran = subprocess.run(
         [sys.executable, "-c", PROGRAM], env=environment, cwd=tree, capture_output=True, text=True, check=False
@@ -153,7 +161,7 @@ def test_what_a_part_of_a_class_has_no_rule_for_is_named_with_the_file_of_the_pa
 
 def test_an_error_is_printed_and_nothing_is_written(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     aio = changed(tree, "fetch = get", "fetch, other = get, get")
-    assert sync.main([], aio, tree / "finetuner" / "sync") == 1
+    assert sync.main([], aio, tree / "finetuner" / "sync", suite_at(tree)) == 1
     line = (aio / "item.py").read_text("utf-8").splitlines().index("    fetch, other = get, get") + 1
     assert f"finetuner/aio/item.py:{line}: no rule for" in capsys.readouterr().err
     assert not (tree / "finetuner" / "sync").exists()
@@ -167,7 +175,7 @@ def test_the_sync_sdk_is_what_the_async_one_makes_it(capsys: pytest.CaptureFixtu
     ("old", "new", "shown"),
     [
         ("    async def cancel(self)", "    async def _cancel(self)", "-    def cancel(self) -> None:"),
-        ("tail: int | None = None", "tail: int | None = 1", "+        self, tail: int | None = 1,"),
+        ("tail: int | None = None", "tail: int | None = 1", "+        tail: int | None = 1,"),
     ],
 )
 def test_a_change_of_the_async_sdk_alone_fails_the_check(
@@ -195,7 +203,7 @@ def test_a_change_of_the_sync_sdk_by_hand_fails_the_check(tmp_path: Path, edit: 
     else:
         (copied / "watch.py").unlink()
     assert sync.main(["--check"], sync.AIO, copied) == 1
-    assert sync.main([], sync.AIO, copied) == 0
+    assert sync.main([], sync.AIO, copied, suite_at(tmp_path)) == 0
     assert sync.main(["--check"], sync.AIO, copied) == 0
 
 
@@ -228,3 +236,81 @@ def test_a_program_around_an_example_is_taken_away() -> None:
 def test_the_entry_of_a_dropped_argument_goes_with_it() -> None:
     text = "Args:\n    one: A.\n    two: B,\n        and more.\n    three: C."
     assert sync_docs.without(text, "two") == "Args:\n    one: A.\n    three: C."
+
+
+SUITE = '''
+"""A suite."""
+from __future__ import annotations
+from collections.abc import AsyncIterator, Awaitable, Callable
+import pytest
+from finetuner.aio.item import AsyncItem, AsyncShop
+from tests.behaviours.aio.conftest import AsyncMake
+pytestmark = pytest.mark.anyio
+
+@pytest.fixture
+async def shop() -> AsyncIterator[AsyncShop]:
+    async with AsyncShop() as made:
+        yield made
+
+async def test_it(shop: AsyncShop, make: AsyncMake, call: Callable[[int], Awaitable[AsyncItem]]) -> None:
+    items = [await each.renew() async for each in shop.walk(3) if (await each.renew()).number]
+    async for item in shop.walk(3):
+        assert repr(await call(item.number)) == "<AsyncItem 7>"
+    with pytest.raises(StopAsyncIteration):
+        await anext(aiter(items))
+    await shop.aclose()
+'''
+SYNC_SUITE = '''
+"""A suite."""
+from __future__ import annotations
+from collections.abc import Iterator, Callable
+import pytest
+from finetuner.sync import Item, Shop
+from tests.behaviours.sync.conftest import Make
+
+@pytest.fixture
+def shop() -> Iterator[Shop]:
+    with Shop() as made:
+        yield made
+
+def test_it(shop: Shop, make: Make, call: Callable[[int], Item]) -> None:
+    items = [each.renew() for each in shop.walk(3) if each.renew().number]
+    for item in shop.walk(3):
+        assert repr(call(item.number)) == "<Item 7>"
+    with pytest.raises(StopIteration):
+        next(iter(items))
+    shop.close()
+'''
+
+
+def test_a_suite_becomes_that_of_the_sync_classes(tmp_path: Path) -> None:
+    names = {"AsyncShop": "Shop", "AsyncItem": "Item"}
+    (made,) = sync_tests.generate(suite_at(tmp_path, SUITE), tmp_path, names).values()
+    assert ast.dump(ast.parse(made)) == ast.dump(ast.parse(SYNC_SUITE))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("import asyncio", "'asyncio', which belongs to an event loop"),
+        ("from finetuner.aio.transfer import upload", "the sync SDK has no such thing"),
+        ("def f(): return [asyncio.sleep(1)]", "'asyncio', which belongs to an event loop"),
+        ("def f() -> AsyncGenerator[int]: ...", "'AsyncGenerator', which belongs to an event loop"),
+    ],
+)
+def test_what_of_a_suite_belongs_to_an_event_loop_is_an_error_with_its_place(
+    tmp_path: Path, line: str, said: str
+) -> None:
+    with pytest.raises(NoRule, match=r"tests/behaviours/aio/test_it\.py:2: no rule for") as caught:
+        sync_tests.generate(suite_at(tmp_path, f"\n{line}"), tmp_path, {})
+    assert said in str(caught.value)
+
+
+def test_a_suite_that_was_changed_alone_fails_the_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    suite = suite_at(tmp_path, "async def test_it() -> None:\n    await f()")
+    assert sync.main([], sync.AIO, tmp_path / "sync", suite) == 0
+    assert sync.main(["--check"], sync.AIO, tmp_path / "sync", suite) == 0
+    made = suite.with_name("sync") / "test_it.py"
+    made.write_text(made.read_text("utf-8").replace("f()", "g()"), "utf-8")
+    assert sync.main(["--check"], sync.AIO, tmp_path / "sync", suite) == 1
+    assert "+    f()" in capsys.readouterr().out

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
 from collections.abc import Mapping
 
 import attrs
 
-from finetuner.api.catalog import PAIR_LOSS, RANKING_LOSS
+from finetuner.api.catalog import RANKING_LOSS
 from finetuner.api.checks import check_training_kind
+from finetuner.counts import check_labels, groups, pairs_by_label
 from finetuner.data import NUMBER_COLUMNS, DataSet
 from finetuner.errors import InvalidInput
 
@@ -68,7 +68,7 @@ def make_examples(data: DataSet, loss: str, seed: int, ids: dict[str, int] | Non
     if data.columns[-1] in NUMBER_COLUMNS:
         return _with_numbers(data)
     known = {} if ids is None else ids
-    if data.kind == "labelled" and loss in {RANKING_LOSS, PAIR_LOSS}:
+    if data.kind == "labelled" and pairs_by_label(loss):
         return _paired_by_label(data, seed, known)
     if loss == RANKING_LOSS:
         return _with_text_ids(data, known)
@@ -99,12 +99,7 @@ def _with_classes(data: DataSet, ids: dict[str, int]) -> Examples:
 
 def _labelled(data: DataSet, ids: dict[str, int]) -> Examples:
     labels = data.column(1)
-    found = len(set(labels))
-    if found < 2 or found == len(labels):
-        raise InvalidInput(
-            f"labelled data needs two labels and two texts of the same label at least; this has {len(labels)} texts "
-            f"with {found} labels"
-        )
+    check_labels(labels)
     rows = [[ids.setdefault(label, len(ids))] for label in labels]
     return Examples(columns={"text": data.column(0)}, ids=rows, classes=ids)
 
@@ -112,18 +107,13 @@ def _labelled(data: DataSet, ids: dict[str, int]) -> Examples:
 def _paired_by_label(data: DataSet, seed: int, known: dict[str, int]) -> Examples:
     """Pair each text with another one of its label; the label's id keeps others of it from being negatives."""
     texts = data.column(0)
-    members: dict[str, list[int]] = defaultdict(list)
-    for index, label in enumerate(data.column(1)):
-        members[label].append(index)
     draw = random.Random(seed)  # noqa: S311 - reproducible, not secret
     anchors, positives, ids = [], [], []
-    for label, indices in members.items():
+    for label, indices in groups(data.column(1)).items():
         number = known.setdefault(label, len(known))
         draw.shuffle(indices)
-        for position, index in enumerate(indices if len(indices) > 1 else []):
+        for position, index in enumerate(indices):
             anchors.append(texts[index])
             positives.append(texts[indices[position - 1]])
             ids.append([number, number])
-    if len({row[0] for row in ids}) < 2:
-        raise InvalidInput("labelled data needs two labels with two texts each at least")
     return Examples(columns={"anchor": anchors, "positive": positives}, ids=ids)

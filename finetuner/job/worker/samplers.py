@@ -10,7 +10,8 @@ import torch
 from sentence_transformers.base.sampler import DefaultBatchSampler
 
 from finetuner.api import catalog
-from finetuner.api.catalog import PAIR_LOSS, RANKING_LOSS
+from finetuner.api.plan import steps_per_epoch
+from finetuner.counts import pairs_by_label
 from finetuner.errors import InvalidInput
 from finetuner.job.worker.examples import Examples
 
@@ -30,7 +31,7 @@ def classes_to_draw(sampler: str, examples: Examples, kind: str, loss: str) -> l
     """
     if sampler == "class" and not examples.ids:
         raise InvalidInput(f"sampler='class' needs data with classes, and {kind} have none; leave the sampler out")
-    compares = loss not in {RANKING_LOSS, PAIR_LOSS} and not catalog.find("loss", loss).given
+    compares = not pairs_by_label(loss) and not catalog.find("loss", loss).given
     if sampler == "class" or (sampler == "auto" and kind == "labelled" and compares):
         return [row[:2][-1] for row in examples.ids]
     return None
@@ -71,5 +72,5 @@ class ClassBatchSampler(DefaultBatchSampler):
             yield stream[start : start + self.batch_size]
 
     def __len__(self) -> int:
-        whole, rest = divmod(self._size, int(self.batch_size))
-        return whole if self.drop_last or not rest else whole + 1
+        size = int(self.batch_size)
+        return self._size // size if self.drop_last else steps_per_epoch(self._size, size)

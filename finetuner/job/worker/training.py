@@ -56,6 +56,11 @@ class Trained:
     seconds: float
     last_loss: float
 
+    def as_progress(self, config: HyperParameters) -> dict[str, Any]:
+        """Give the steps and the pace for the last progress of the run: later plans stand on them."""
+        pace = self.steps * config.batch_size / max(self.seconds, 1e-9)
+        return {"epochs": config.epochs, "step": self.steps, "steps": self.steps, "examples_per_s": round(pace, 2)}
+
 
 class Trainer(SentenceTransformerTrainer):
     """The library's trainer, with our batches and schedule, and a check of each loss."""

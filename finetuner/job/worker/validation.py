@@ -13,8 +13,8 @@ import torch
 from datasets import Dataset
 
 from finetuner.api.callbacks import VAL_LOSS
+from finetuner.counts import held_out
 from finetuner.data import DataSet
-from finetuner.errors import InvalidInput
 from finetuner.job.worker.hooks import Hook, Training
 
 
@@ -29,11 +29,7 @@ def hold_out(data: DataSet, share: float, seed: int) -> tuple[DataSet, DataSet]:
     Raises:
         InvalidInput: There is one row alone.
     """
-    count = len(data.rows)
-    if count < 2:
-        raise InvalidInput("val_split holds rows out of the training data, and there is one row alone")
-    size = min(max(round(share * count), 1), count - 1)
-    held = set(random.Random(seed).sample(range(count), size))  # noqa: S311 - reproducible, not secret
+    held = held_out(len(data.rows), share, seed)
     kept = tuple(row for index, row in enumerate(data.rows) if index not in held)
     out = tuple(row for index, row in enumerate(data.rows) if index in held)
     return attrs.evolve(data, rows=kept), attrs.evolve(data, rows=out)

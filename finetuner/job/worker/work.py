@@ -52,13 +52,15 @@ _CHANGE_WEIGHTS: Final = (BestModelCheckpoint, CustomCallback, WiSEFTCallback)
 def run(run_dir: Path, report: Report) -> int:
     """Do the job of a run directory; the exit code is 0 where it left an artifact."""
     datasets.disable_progress_bars()
+    task = Task.TRAINING
     try:
-        if task_of(run_dir) == Task.GENERATION:
+        task = Task(task_of(run_dir))
+        if task is Task.GENERATION:
             synthesize(run_dir, report)
         else:
             _work(run_dir, report)
     except Exception as error:  # noqa: BLE001 - the process ends here, and the reason goes into log and events
-        failure = describe(error)
+        failure = describe(error, task)
         for line in (failure.traceback or "").splitlines():
             report.say(line)
         report.say(f"failed: {failure.type}: {failure.message}")
@@ -77,6 +79,8 @@ def _work(run_dir: Path, report: Report) -> None:
     if config.model.to_onnx:
         check_packages()
     train_data, validation = _data(spec, report)
+    if len(train_data.rows) == 1:
+        report.warn("there is one row to train on: a loss that compares rows with each other trains nothing")
     callbacks = [_callback(wire, spec, report) for wire in config.callbacks]
     changes_weights = any(isinstance(one, _CHANGE_WEIGHTS) for one in callbacks)
     measuring = Measuring(_evaluations(spec, callbacks, report), is_reused=not changes_weights)
@@ -105,7 +109,7 @@ def _work(run_dir: Path, report: Report) -> None:
         )
         report.say(f"trained {trained.steps} steps in {trained.seconds:.1f} s; last loss {trained.last_loss:.4f}")
         measuring.after(training)
-        report.progress(phase="saving")
+        report.progress(phase="saving", **trained.as_progress(config.hyper_parameters))
         saved = save_model(model, run_dir)
         if config.model.to_onnx:
             report.say(str(export_onnx(model, saved, train_data.column(0))))

@@ -81,7 +81,7 @@ def _subject(request: web.Request) -> Subject:
     for run_id in run_ids:
         if not is_id(run_id):
             raise asked.refused("run", f"must be the id of a run, 24 hexadecimal digits, not {run_id[:40]!r}")
-    experiment = request.query.get("experiment")
+    experiment = asked.one(request, "experiment")
     if experiment is not None:
         check_name(experiment, "experiment")
     return Subject(owner_id=user_of(request).id, run_ids=run_ids, experiment=experiment)

@@ -14,16 +14,16 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from finetuner.api.sse import Event, encode
+from finetuner.api.sse import PING, Event, encode, encode_position
 from finetuner.errors import LogTruncated
 from finetuner.server import asked, keys
 from finetuner.server.executors import rundir
 from finetuner.server.logfeed import LogFeed
+from finetuner.server.logpick import PICK_BYTES, LogWish, Picker
 from finetuner.server.refusals import Refusal
 from finetuner.server.stream import EventStream, StreamCut
 
 _CHUNK_BYTES: Final = 1024 * 1024
-_BLOCK_BYTES: Final = 64 * 1024
 _RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.ASCII)
 
 
@@ -37,24 +37,24 @@ class Span:
 
 
 async def logs(request: web.Request) -> web.StreamResponse:
-    """Give the log so far; `?tail=n` its last lines, a Range some of its bytes."""
-    asked.only(request, "tail")
-    count = asked.number(request, "tail")
+    """Give the log so far; `?tail=n` its last lines, `level` and `contains` some of them, a Range some of its bytes."""
+    asked.only(request, "tail", "level", "contains")
+    wish = LogWish.of(request)
     async with request.app[keys.DATABASE].read() as conn:
         row = await asked.run_row(request, conn)
     path = _run_dir(request, row.id)
     # The status was read first: where it is an end, this size is the last one.
     size = rundir.log_size(path)
-    if count is None:
-        span = span_of(request.headers.get("Range"), size)
-    else:
-        try:
-            span = Span(await asyncio.to_thread(tail_start, path, size, count), size, is_part=False)
-        except LogTruncated:
-            raise LogTruncated(f"the log of run {row.name!r} became shorter just now; ask again") from None
+    try:
+        if wish.tail is not None:
+            span = Span(await asyncio.to_thread(wish.tail_start, path, size), size, is_part=False)
+        else:
+            span = Span(0, size, is_part=False) if wish.picks else span_of(request.headers.get("Range"), size)
+        picker = await asyncio.to_thread(wish.picker_at, path, span.start) if wish.picks else None
+    except LogTruncated:
+        raise LogTruncated(f"the log of run {row.name!r} became shorter just now; ask again") from None
     headers = {
         "Content-Type": "text/plain; charset=utf-8",
-        "Content-Length": str(span.end - span.start),
         "Accept-Ranges": "bytes",
         "Cache-Control": "no-store",
         "X-Run-Status": row.status,
@@ -62,11 +62,24 @@ async def logs(request: web.Request) -> web.StreamResponse:
     }
     if span.is_part:
         headers["Content-Range"] = f"bytes {span.start}-{span.end - 1}/{size}"
+    if picker is None:
+        # How much comes of the lines that are picked is known at their end alone.
+        headers["Content-Length"] = str(span.end - span.start)
     response = web.StreamResponse(status=206 if span.is_part else 200, headers=headers)
     await response.prepare(request)
-    for start in range(span.start, span.end, _CHUNK_BYTES):
-        chunk = await asyncio.to_thread(rundir.read_log, path, start, min(start + _CHUNK_BYTES, span.end))
-        await response.write(chunk)
+    start = span.start
+    while start < span.end:
+        if picker is None:
+            end = min(start + _CHUNK_BYTES, span.end)
+            chunk = await asyncio.to_thread(rundir.read_log, path, start, end)
+        else:
+            picked = await asyncio.to_thread(picker.next, start, span.end, is_final=True)
+            end, chunk = picked.end, picked.text
+        if chunk:
+            await response.write(chunk)
+        if end == start:  # it became shorter meanwhile
+            break
+        start = end
     await response.write_eof()
     return response
 
@@ -99,28 +112,13 @@ def span_of(range_: str | None, size: int) -> Span:
     return Span(start, end, is_part=True)
 
 
-def tail_start(run_dir: Path, size: int, count: int) -> int:
-    """Give the offset at which the last lines of a log begin."""
-    if count == 0:
-        return size
-    end = size
-    is_last = True
-    while end > 0:
-        start = max(0, end - _BLOCK_BYTES)
-        block = rundir.read_log(run_dir, start, end)
-        at = len(block) - 1 if is_last and block.endswith(b"\n") else len(block)
-        is_last = False
-        while (at := block.rfind(b"\n", 0, at)) >= 0:
-            count -= 1
-            if count == 0:
-                return start + at + 1
-        end = start
-    return 0
-
-
 async def logstream(request: web.Request) -> web.StreamResponse:
-    """Stream the log, a line an event, from an offset on, until the run has ended and everything was sent."""
-    asked.only(request, "after", "events")
+    """Stream the log, a line an event, from an offset on, until the run has ended and everything was sent.
+
+    With `level` and `contains` some of its lines, with `tail` from the last of these on.
+    """
+    asked.only(request, "after", "events", "tail", "level", "contains")
+    wish = LogWish.of(request)
     with_end = asked.flag(request, "events", default=False)
     offset = _position(request)
     async with request.app[keys.DATABASE].read() as conn:
@@ -132,19 +130,30 @@ async def logstream(request: web.Request) -> web.StreamResponse:
             raise LogTruncated(
                 f"the log of run {row.name!r} has {size} bytes, fewer than the position {offset}; stream it from 0"
             )
+        is_tail = wish.tail is not None and "Last-Event-ID" not in request.headers
+        if is_tail:
+            offset = max(offset, await asyncio.to_thread(wish.tail_start, path, size))
+        picker = await asyncio.to_thread(wish.picker_at, path, offset) if wish.picks else None
         stream = await EventStream.open(request, {"X-Run-Status": row.status})
         with contextlib.suppress(StreamCut):
-            await _send(stream, feed, offset, with_end=with_end)
+            if is_tail:
+                # Cut before its first line, the stream goes on here, not at the last lines of then.
+                await stream.send(encode_position(offset))
+            await _send(stream, feed, offset, picker, with_end=with_end)
     return stream.response
 
 
-async def _send(stream: EventStream, feed: LogFeed, offset: int, *, with_end: bool) -> None:
+async def _send(stream: EventStream, feed: LogFeed, offset: int, picker: Picker | None, *, with_end: bool) -> None:
+    told = offset
     while True:
         # Asked for before the log is looked at: what comes between is not missed.
         changed = feed.next_change()
-        while (piece := feed.piece(offset)) is not None:
-            await stream.send(piece.data)
-            offset = piece.end
+        if picker is None:
+            while (piece := feed.piece(offset)) is not None:
+                await stream.send(piece.data)
+                told = offset = piece.end
+        else:
+            offset, told = await _send_picked(stream, feed, picker, offset, told)
         if feed.is_gone:
             return
         if feed.ended is not None and offset >= feed.size:
@@ -153,7 +162,22 @@ async def _send(stream: EventStream, feed: LogFeed, offset: int, *, with_end: bo
                 said = orjson.dumps({"status": status, "details": details}).decode()
                 await stream.send(encode([Event(str(offset), "end", said)]))
             return
-        await stream.wait(changed)
+        await stream.wait(changed, ping=PING if told == offset else encode_position(offset))
+
+
+async def _send_picked(stream: EventStream, feed: LogFeed, picker: Picker, offset: int, told: int) -> tuple[int, int]:
+    """Send the lines that are picked, and give how far the log was looked at, and how far the client knows."""
+    while True:
+        picked = await asyncio.to_thread(picker.next, offset, feed.size, is_final=feed.ended is not None)
+        if picked.end == offset:
+            return offset, told
+        offset = picked.end
+        if picked.events:
+            await stream.send(picked.events)
+            told = picked.told
+        elif offset - told >= PICK_BYTES:
+            await stream.send(encode_position(offset))
+            told = offset
 
 
 def _position(request: web.Request) -> int:

@@ -32,7 +32,8 @@ async def get(request: web.Request) -> web.Response:
     async with request.app[keys.DATABASE].read() as conn:
         row = await asked.run_row(request, conn, with_config=with_config)
         place = await runs.queue_position(conn, row)
-    return asked.json_response(runs.to_json(row, queue_position=place))
+        secret_names = await runs.secret_names(conn, row.id)
+    return asked.json_response(runs.to_json(row, queue_position=place, secret_names=secret_names))
 
 
 async def status(request: web.Request) -> web.Response:
@@ -70,7 +71,7 @@ async def delete(request: web.Request) -> web.Response:
 async def list_all(request: web.Request) -> web.Response:
     """Give runs of all experiments."""
     asked.only(request, *_FILTERS, *_FORMS, "experiment")
-    return await _list(request, _filter(request, request.query.get("experiment")))
+    return await _list(request, _filter(request, asked.one(request, "experiment")))
 
 
 async def list_of_experiment(request: web.Request) -> web.Response:
@@ -83,6 +84,8 @@ async def _list(request: web.Request, which: RunFilter) -> web.Response:
     with_config = asked.flag(request, "with_config", default=True)
     is_paged = "page" in request.query or "size" in request.query
     page, size = asked.page(request)
+    for name in ("limit", "before_seq", "from_seq", "count"):
+        asked.one(request, name)
     span = paging.RangeRequest.from_query(request.query)
     async with request.app[keys.DATABASE].read(is_snapshot=True) as conn:
         if which.experiment is not None:
@@ -100,7 +103,7 @@ async def _list(request: web.Request, which: RunFilter) -> web.Response:
 async def delete_all(request: web.Request) -> web.Response:
     """Delete the runs of all experiments."""
     asked.only(request, *_FILTERS, "before_seq", "experiment")
-    return await _delete(request, _filter(request, request.query.get("experiment")))
+    return await _delete(request, _filter(request, asked.one(request, "experiment")))
 
 
 async def delete_of_experiment(request: web.Request) -> web.Response:
@@ -124,13 +127,18 @@ def _filter(request: web.Request, experiment: str | None) -> RunFilter:
         owner_id=user_of(request).id,
         experiment=experiment,
         statuses=tuple(_member(RunStatus, "status", text) for text in query.getall("status", [])),
-        name_prefix=query.get("name_prefix"),
+        name_prefix=asked.one(request, "name_prefix"),
         tags=tuple(query.getall("tag", [])),
-        task=_member(Task, "task", query["task"]) if "task" in query else None,
+        task=None if (task := asked.one(request, "task")) is None else _member(Task, "task", task),
         metrics=tuple(_read("metric", MetricThreshold.parse, text) for text in query.getall("metric", [])),
-        **{name: _read(name, functools.partial(read_time, name=name), query[name]) for name in TIMES if name in query},
+        **{name: _time(request, name) for name in TIMES},
         before_seq=asked.number(request, "before_seq"),
     )
+
+
+def _time(request: web.Request, name: str) -> str | None:
+    text = asked.one(request, name)
+    return None if text is None else _read(name, functools.partial(read_time, name=name), text)
 
 
 def _read(name: str, read: Callable[[str], T], text: str) -> T:

@@ -15,6 +15,7 @@ from finetuner.api.checks import caught, check_data_kind, check_eval_kind, check
 from finetuner.api.config import RunRequest
 from finetuner.api.convert import dumps, read_json
 from finetuner.api.names import is_id, near_hint
+from finetuner.api.plan import UploadPlan, check_batch_size
 from finetuner.api.synthesis import SYNTHESIZED
 from finetuner.api.types import Task
 from finetuner.errors import FieldError
@@ -40,16 +41,13 @@ async def create(request: web.Request) -> web.Response:
     experiment = asked.path_name(request, "experiment")
     asked_for = read_json(await request.read(), RunRequest)
     checked = checks.check(asked_for, is_embedded=request.app[keys.SETTINGS].embedded)
-    key = _key(request)
-    # The same call from another folder or interpreter is the same submission.
-    asked_alike = dumps(attrs.evolve(asked_for, runtime=None))
-    body_sha256 = hashlib.sha256(experiment.encode() + b"\0" + asked_alike).hexdigest()
+    key, body_sha256 = key_of(request), sha256_of(experiment, asked_for)
     owner_id = user_of(request).id
     async with request.app[keys.DATABASE].write() as tx:
-        row = None if key is None else await _earlier(tx, owner_id, key, body_sha256)
+        row = None if key is None else await earlier(tx, owner_id, key, body_sha256)
         is_new = row is None
         if row is None:
-            data = await _data(tx, owner_id, checked)
+            data = await data_of(tx, owner_id, checked)
             row = await submission.create(
                 tx,
                 Submission(
@@ -68,7 +66,18 @@ async def create(request: web.Request) -> web.Response:
     return asked.json_response(runs.to_json(row, queue_position=place), status=201 if is_new else 200)
 
 
-def _key(request: web.Request) -> str | None:
+def sha256_of(experiment: str, asked_for: RunRequest) -> str:
+    """Tell a submission from others: the same call from another folder or interpreter is the same one."""
+    asked_alike = dumps(attrs.evolve(asked_for, runtime=None))
+    return hashlib.sha256(experiment.encode() + b"\0" + asked_alike).hexdigest()
+
+
+def key_of(request: web.Request) -> str | None:
+    """Give the idempotency key of a request, where it has one.
+
+    Raises:
+        InvalidInput: It cannot be one.
+    """
     key = request.headers.get(KEY_HEADER)
     errors = [] if key is None else list(caught(KEY_HEADER, check_key, key))
     if errors:
@@ -76,7 +85,12 @@ def _key(request: web.Request) -> str | None:
     return key
 
 
-async def _earlier(conn: Connection, owner_id: int, key: str, body_sha256: str) -> Row[Any] | None:
+async def earlier(conn: Connection, owner_id: int, key: str, body_sha256: str) -> Row[Any] | None:
+    """Give the run that a key made before.
+
+    Raises:
+        Refusal: The key was used for another submission, or its run was deleted.
+    """
     found = await idempotency.find(conn, owner_id, key)
     if found is None:
         return None
@@ -89,16 +103,28 @@ async def _earlier(conn: Connection, owner_id: int, key: str, body_sha256: str) 
     return row
 
 
-async def _data(conn: Connection, owner_id: int, checked: Checked) -> dict[str, str]:
-    """Give the sha256 of each data set and artifact, once it is sure that the run can use all that it names."""
-    found = await datasets.sha256s(conn, owner_id, checked.data.values())
+async def data_of(
+    conn: Connection, owner_id: int, checked: Checked, coming: Mapping[str, UploadPlan] | None = None
+) -> dict[str, str]:
+    """Give the sha256 of each data set and artifact, once it is sure that the run can use all that it names.
+
+    Args:
+        conn: What to read through.
+        owner_id: Whose run it is.
+        checked: What it names.
+        coming: Data sets that are not there yet, and will be.
+
+    Raises:
+        InvalidInput: It cannot; `.errors` has each field.
+    """
+    coming = coming or {}
+    found = {**await datasets.sha256s(conn, owner_id, checked.data.values())}
     errors: list[FieldError] = []
     kinds: dict[str, str] = {}
     for path, name in checked.data.items():
-        if name in found:
-            row = await datasets.get(conn, owner_id, name)
-            errors += caught(path, check_data_kind, path, row.kind, checked.loss)
-            kinds[path] = row.kind
+        if name in coming or name in found:
+            kinds[path] = coming[name].kind if name in coming else (await datasets.get(conn, owner_id, name)).kind
+            errors += caught(path, check_data_kind, path, kinds[path], checked.loss)
         elif is_id(name):
             refused = await _take_artifact(conn, owner_id, path, name, Task.GENERATION, found)
             errors += refused or caught(path, check_data_kind, path, SYNTHESIZED, checked.loss)
@@ -107,6 +133,9 @@ async def _data(conn: Connection, owner_id: int, checked: Checked) -> dict[str, 
             near = near_hint(name, await datasets.names(conn, owner_id))
             errors.append(FieldError(path=path, message=f"there is no data set {name!r}; upload it first.{near}"))
     train_path, eval_path = "$.config.data.train_data", "$.config.data.eval_data"
+    if train_path in kinds:
+        path = "$.config.hyper_parameters.batch_size"
+        errors += caught(path, check_batch_size, kinds[train_path], checked.loss, checked.batch_size)
     if train_path in kinds and eval_path in kinds:
         errors += caught(eval_path, check_eval_kind, kinds[eval_path], kinds[train_path])
     for path, artifact_id in checked.miners.items():

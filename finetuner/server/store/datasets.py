@@ -70,19 +70,13 @@ async def put(tx: Transaction, owner_id: int, name: str, request: DatasetRequest
     Raises:
         Conflict: The name has other content.
     """
-    row = await tx.first(_GET, {"owner": owner_id, "name": name})
-    columns = orjson.dumps(request.columns).decode()
-    if row is not None:
-        if (row.sha256, row.kind, row.columns, row.rows) != (request.sha256, request.kind, columns, request.rows):
-            raise Conflict(
-                f"there is a data set {name!r} already, with other content: choose another name, or delete that one"
-            )
+    if (row := await check_same(tx, owner_id, name, request)) is not None:
         return row
     values = {
         "owner_id": owner_id,
         "name": name,
         "kind": request.kind,
-        "columns": columns,
+        "columns": orjson.dumps(request.columns).decode(),
         "rows": request.rows,
         "sha256": request.sha256,
         "size_bytes": size_bytes,
@@ -90,6 +84,21 @@ async def put(tx: Transaction, owner_id: int, name: str, request: DatasetRequest
     }
     await tx.insert(insert(DATASETS), values)
     return await get(tx, owner_id, name)
+
+
+async def check_same(conn: Connection, owner_id: int, name: str, request: DatasetRequest) -> Row[Any] | None:
+    """Give the data set that has this name and content already; None where the name is free.
+
+    Raises:
+        Conflict: The name has other content.
+    """
+    row = await conn.first(_GET, {"owner": owner_id, "name": name})
+    said = (request.sha256, request.kind, orjson.dumps(request.columns).decode(), request.rows)
+    if row is not None and (row.sha256, row.kind, row.columns, row.rows) != said:
+        raise Conflict(
+            f"there is a data set {name!r} already, with other content: choose another name, or delete that one"
+        )
+    return row
 
 
 async def remove(tx: Transaction, owner_id: int, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import orjson
@@ -37,7 +38,7 @@ _PLAIN: Final = (
 _JSON: Final = ("failure", "tags", "progress", "metrics")
 
 
-def to_json(row: Row[Any], *, queue_position: int | None = None) -> bytes:
+def to_json(row: Row[Any], *, queue_position: int | None = None, secret_names: Sequence[str] | None = None) -> bytes:
     """Encode a run as the wire has it; stored JSON is spliced in as it is, config where the row has it."""
     fields = row._mapping  # noqa: SLF001 - SQLAlchemy's documented name
     value: dict[str, Any] = {name: fields[name] for name in _PLAIN}
@@ -45,6 +46,8 @@ def to_json(row: Row[Any], *, queue_position: int | None = None) -> bytes:
         text = fields[name]
         value[name] = None if text is None else orjson.Fragment(text)
     value["queue_position"] = queue_position if row.status == RunStatus.CREATED else None
+    if secret_names:
+        value["secret_names"] = list(secret_names)
     if "config" in fields:
         value["config"] = orjson.Fragment(fields["config"])
     return orjson.dumps(value)

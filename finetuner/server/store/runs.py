@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import attrs
 import orjson
-from sqlalchemy import ColumnElement, Row, Select, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, Row, Select, bindparam, delete, func, insert, select, update
 
 from finetuner.api import lifecycle
 from finetuner.api.convert import write
@@ -19,7 +19,7 @@ from finetuner.errors import Failure
 from finetuner.server.store import blob_rows, changes, clock
 from finetuner.server.store.database import Connection, Transaction
 from finetuner.server.store.run_columns import WITH_CONFIG, WITHOUT_CONFIG, to_json
-from finetuner.server.store.tables import EXPERIMENTS, RUN_DATA, RUNS, SECRETS
+from finetuner.server.store.tables import EXPERIMENTS, RUN_DATA, RUN_TAGS, RUNS, SECRETS
 
 __all__ = ["ActiveRun", "QueuedRun", "to_json"]
 
@@ -244,7 +244,7 @@ async def ended(
     }
     has_changed = await _change_status(tx, run_id, status, values)
     if has_changed:
-        await _erase_secrets(tx, [run_id])
+        await _erase_secrets(tx, run_id)
     return has_changed
 
 
@@ -272,6 +272,19 @@ async def _change_status(
             after=after,
         )
     return True
+
+
+async def update_words(tx: Transaction, row: Row[Any], *, description: str, tags: Sequence[str]) -> None:
+    """Change what people say of a run, which may have ended; what it does and did stays."""
+    values = {"description": description, "tags": orjson.dumps(list(tags)).decode()}
+    await tx.run(update(RUNS).where(RUNS.c.id == row.id).values(**values))
+    await tx.run(delete(RUN_TAGS).where(RUN_TAGS.c.run_seq == row.seq))
+    if tags:
+        await tx.run(insert(RUN_TAGS), [{"run_seq": row.seq, "tag": tag} for tag in tags])
+    status = RunStatus(row.status)
+    await changes.append(
+        tx, owner_id=row.owner_id, run_id=row.id, run_seq=row.seq, kind="changed", before=status, after=status
+    )
 
 
 async def set_details(tx: Transaction, run_id: str, details: str) -> None:
@@ -352,17 +365,30 @@ async def request_cancel(tx: Transaction, run_id: str) -> RunStatus | None:
 
 
 async def take_secrets(tx: Transaction, run_id: str) -> dict[str, str]:
-    """Give the secrets of a run, which the database then no longer has."""
-    text = await tx.scalar(select(SECRETS.c.json).where(SECRETS.c.run_id == run_id))
-    if text is None:
-        return {}
-    await _erase_secrets(tx, [run_id])
-    values: dict[str, str] = orjson.loads(text)
+    """Give the secrets of a run, of which the database then has the names alone."""
+    values = {name: value for name, value in (await _secrets(tx, run_id)).items() if value is not None}
+    if values:
+        await _erase_secrets(tx, run_id)
     return values
 
 
-async def _erase_secrets(tx: Transaction, run_ids: Sequence[str]) -> None:
-    if await tx.run(delete(SECRETS).where(SECRETS.c.run_id.in_(run_ids))):
+async def secret_names(conn: Connection, run_id: str) -> list[str]:
+    """Give the names of the secrets that a run was given."""
+    return list(await _secrets(conn, run_id))
+
+
+async def _secrets(conn: Connection, run_id: str) -> dict[str, str | None]:
+    text = await conn.scalar(select(SECRETS.c.json).where(SECRETS.c.run_id == run_id))
+    values: dict[str, str | None] = {} if text is None else orjson.loads(text)
+    return values
+
+
+async def _erase_secrets(tx: Transaction, run_id: str) -> None:
+    """Keep the names alone: who runs the same again is told what to give anew."""
+    names = await secret_names(tx, run_id)
+    if names:
+        nothing = orjson.dumps(dict.fromkeys(names)).decode()
+        await tx.run(update(SECRETS).where(SECRETS.c.run_id == run_id).values(json=nothing))
         tx.has_erased = True
 
 
@@ -379,7 +405,8 @@ async def delete_where(tx: Transaction, *conditions: ColumnElement[bool]) -> lis
     for start in range(0, len(ids), 500):
         some = ids[start : start + 500]
         await tx.run(update(RUNS).where(RUNS.c.id.in_(some)).values(**gone))
-        await _erase_secrets(tx, some)
+        if await tx.run(delete(SECRETS).where(SECRETS.c.run_id.in_(some))):
+            tx.has_erased = True
     await changes.append_deleted(tx, rows)
     return ids
 

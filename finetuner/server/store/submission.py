@@ -101,16 +101,25 @@ async def create(tx: Transaction, submission: Submission) -> Row[Any]:
 async def _free_name(tx: Transaction, experiment_id: int, submission: Submission) -> str:
     given = submission.request.name
     if given is not None:
-        if await _taken(tx, experiment_id, [given]):
-            raise Conflict(
-                f"there is a run {given!r} in experiment {submission.experiment_name!r} already; "
-                f"{await _numbered(tx, experiment_id, given)!r} is free"
-            )
+        await check_free(tx, experiment_id, submission.experiment_name, given)
         return given
     tries = [memorable_name(secrets.randbelow(MEMORABLE_NAMES)) for _ in range(4)]
     taken = await _taken(tx, experiment_id, tries)
     free = [name for name in tries if name not in taken]
     return free[0] if free else await _numbered(tx, experiment_id, tries[0])
+
+
+async def check_free(conn: Connection, experiment_id: int, experiment_name: str, name: str) -> None:
+    """Refuse a name that a run of the experiment has.
+
+    Raises:
+        Conflict: One has it; the message has a free one.
+    """
+    if await _taken(conn, experiment_id, [name]):
+        raise Conflict(
+            f"there is a run {name!r} in experiment {experiment_name!r} already; "
+            f"{await _numbered(conn, experiment_id, name)!r} is free"
+        )
 
 
 async def _taken(conn: Connection, experiment_id: int, names: list[str]) -> set[str]:

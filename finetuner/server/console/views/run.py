@@ -14,11 +14,11 @@ from sqlalchemy import Row
 from finetuner.api.convert import lenient
 from finetuner.api.types import RunStatus, Task
 from finetuner.errors import Failure, FinetunerError
-from finetuner.server import asked, keys
+from finetuner.server import asked, keys, logpick
 from finetuner.server.console import exampleview, guard, pages, shown
 from finetuner.server.console.runview import view
 from finetuner.server.executors import rundir
-from finetuner.server.handlers import artifacts, logs
+from finetuner.server.handlers import artifacts
 from finetuner.server.store import changes, runs
 from finetuner.server.store.database import Connection
 
@@ -69,7 +69,7 @@ async def overview(request: web.Request) -> web.StreamResponse:
 
 def _last_lines(run_dir: Path) -> list[str]:
     size = rundir.log_size(run_dir)
-    start = logs.tail_start(run_dir, size, LAST_LINES)
+    start = logpick.tail_start(run_dir, size, LAST_LINES)
     text = rundir.read_log(run_dir, start, size).decode("utf-8", "replace") if size else ""
     return [shown.plain(line) for line in text.removesuffix("\n").split("\n")] if text else []
 

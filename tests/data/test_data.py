@@ -215,7 +215,7 @@ def test_missing_files_folders_and_other_values(tmp_path: Path) -> None:
     with pytest.raises(InvalidData, match="surrogate"):
         prepare([("a", "\ud800")])
     with pytest.raises(InvalidData, match="binary"):
-        prepare(io.BytesIO(b"a,b\n"))  # type: ignore[arg-type]
+        prepare(io.BytesIO(b"a,b\n"))
 
 
 @pytest.mark.parametrize(

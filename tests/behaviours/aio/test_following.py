@@ -1,0 +1,174 @@
+"""Following runs: status, log, waiting for one or many, changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from finetuner import errors
+from finetuner.aio.client import AsyncClient
+from finetuner.aio.logstream import AsyncLogStream
+from finetuner.aio.watch import AsyncCompleted, AsyncWatch
+from finetuner.api.types import RunStatus
+from tests.aio.conftest import Home
+from tests.behaviours.aio.conftest import AsyncSubmit
+from tests.behaviours.background import AsyncBackground
+
+pytestmark = pytest.mark.anyio
+
+LIMIT_S = 60
+
+
+async def test_a_status_is_asked_for_and_info_is_what_was_last_seen(submit: AsyncSubmit, tmp_path: Path) -> None:
+    run = await submit(gate=str(tmp_path / "gate"))
+    assert run.info.status is RunStatus.CREATED
+    while await run.status() is RunStatus.CREATED:
+        pass
+    assert f"{await run.status()}" == "STARTED"
+    assert run.info.started_at is not None
+    (tmp_path / "gate").touch()
+    await run.wait(LIMIT_S)
+    assert run.info.finished_at is not None
+    assert (await run.refresh()).info.status is RunStatus.FINISHED
+
+
+async def test_a_log_is_a_list_of_lines_or_a_part_of_it(submit: AsyncSubmit, home: Home) -> None:
+    run = await (await submit(lines=300)).wait(LIMIT_S)
+    lines = home.log_lines(run)
+    assert await run.logs() == lines
+    assert await run.logs(tail=2) == lines[-2:]
+    assert await run.logs(contains="7 ") == [line for line in lines if "7 " in line]
+    assert await run.logs(tail=1, contains="7 ") == [line for line in lines if "7 " in line][-1:]
+    with pytest.raises(errors.LogTooLarge, match="tail="):
+        await run.logs(max_bytes=100)
+    with pytest.raises(errors.InvalidInput, match="tail must be"):
+        await run.logs(tail=0)
+
+
+async def test_a_stream_gives_each_line_as_it_comes_and_ends_with_the_run(
+    submit: AsyncSubmit, home: Home, tmp_path: Path
+) -> None:
+    run = await submit(lines=20, gate=str(tmp_path / "gate"))
+    async with run.stream_logs(interval=5) as log:
+        assert isinstance(log, AsyncLogStream)
+        lines = [await anext(log) for _ in range(20)]
+        assert not log.status
+        (tmp_path / "gate").touch()
+        lines += [line async for line in log]
+        assert log.status is RunStatus.FINISHED
+    assert lines == home.log_lines(run)
+    assert log.offset == (home.run_dir(run) / "log").stat().st_size
+    assert repr(log) == f"<AsyncLogStream of {run.name} at byte {log.offset}>"
+
+
+async def test_a_stream_goes_on_at_the_offset_of_the_line_last_read(submit: AsyncSubmit, home: Home) -> None:
+    run = await (await submit(lines=500)).wait(LIMIT_S)
+    log = (home.run_dir(run) / "log").read_bytes()
+    async with run.stream_logs() as stream:
+        for _ in range(100):
+            await anext(stream)
+        assert log[: stream.offset].count(b"\n") == 100
+    assert [line async for line in run.stream_logs(after=stream.offset)] == home.log_lines(run)[100:]
+    with pytest.raises(errors.InvalidInput, match="byte offset"):
+        run.stream_logs(after=-1)
+
+
+async def test_a_closed_stream_gives_nothing_more(submit: AsyncSubmit, tmp_path: Path) -> None:
+    run = await submit(lines=5, gate=str(tmp_path / "gate"))
+    log = run.stream_logs()
+    assert (await anext(log)).startswith("0 ")
+    await log.aclose()
+    await log.aclose()
+    assert [line async for line in log] == []
+    async with run.stream_logs() as entered:
+        await anext(entered)
+    assert [line async for line in entered] == []
+    (tmp_path / "gate").touch()
+    await run.wait(LIMIT_S)
+
+
+async def test_a_wait_raises_the_failure_as_data(client: AsyncClient, submit: AsyncSubmit) -> None:
+    event = {"kind": "failure", "type": "ValueError", "message": "no such column", "hint": "name it", "traceback": "T"}
+    run = await submit(lines=3, events=[event], exit=1)
+    with pytest.raises(errors.RunFailed, match=r"no such column.* name it") as caught:
+        await run.wait(LIMIT_S)
+    failure = caught.value.failure
+    assert (caught.value.run_name, failure.type, failure.hint) == (run.name, "ValueError", "name it")
+    assert (failure.exit_code, failure.signal, failure.traceback, len(failure.last_lines)) == (1, None, "T", 3)
+    with pytest.raises(errors.RunFailed):
+        await client.wait_all([run])
+    assert [each async for each in client.as_completed([run])] == [run]
+
+
+async def test_a_wait_that_is_over_leaves_the_run(client: AsyncClient, submit: AsyncSubmit, tmp_path: Path) -> None:
+    run = await submit(gate=str(tmp_path / "gate"))
+    with pytest.raises(errors.WaitTimeout, match="nothing was stopped"):
+        await run.wait(0.1)
+    with pytest.raises(TimeoutError):
+        await client.wait_all([run], timeout_s=0.1)
+    (tmp_path / "gate").touch()
+    assert (await run.wait(LIMIT_S)).info.status is RunStatus.FINISHED
+
+
+async def test_many_are_waited_for_together(client: AsyncClient, submit: AsyncSubmit, tmp_path: Path) -> None:
+    held = await submit(lines=1, gate=str(tmp_path / "gate"))
+    queued = [await submit(lines=1) for _ in range(2)]
+    await queued[1].cancel()
+    async with client.as_completed([held, *queued, queued[1]], timeout_s=LIMIT_S) as ended:
+        assert isinstance(ended, AsyncCompleted)
+        assert [await anext(ended), await anext(ended)] == [queued[1]] * 2
+        (tmp_path / "gate").touch()
+        assert {each.name async for each in ended} == {held.name, queued[0].name}
+    assert await client.wait_all(iter([queued[0], held]), timeout_s=LIMIT_S) == [queued[0], held]
+    assert await client.wait_all([]) == []
+
+
+async def test_a_run_is_cancelled_and_one_that_has_ended_stays_as_it_is(submit: AsyncSubmit, tmp_path: Path) -> None:
+    run = await submit(gate=str(tmp_path / "never"))
+    waiting = AsyncBackground(run.wait, LIMIT_S)
+    await run.cancel()
+    with pytest.raises(errors.RunFailed, match="cancelled"):
+        await waiting.result()
+    await run.cancel()
+    assert await run.status() is RunStatus.FAILED
+    ended = await (await submit()).wait(LIMIT_S)
+    await ended.cancel()
+    assert await ended.status() is RunStatus.FINISHED
+
+
+async def test_a_run_that_is_deleted_ends_who_follows_it(submit: AsyncSubmit, tmp_path: Path) -> None:
+    run = await submit(lines=1, gate=str(tmp_path / "never"))
+    waiting = AsyncBackground(run.wait, LIMIT_S)
+    async with run.stream_logs() as log:
+        await anext(log)
+        await run.delete()
+        with pytest.raises(errors.RunDeleted, match=run.name):
+            await anext(log)
+    with pytest.raises((errors.RunDeleted, errors.RunNotFound)):
+        await waiting.result()
+
+
+async def test_a_watch_gives_how_runs_stand_then_their_changes(
+    client: AsyncClient, submit: AsyncSubmit, tmp_path: Path
+) -> None:
+    run = await submit(gate=str(tmp_path / "gate"))
+    async with client.watch([run]) as changes:
+        assert isinstance(changes, AsyncWatch)
+        first = await anext(changes)
+        assert (first.kind, first.run_id) == ("snapshot", run.id)
+        cursor = changes.cursor
+        (tmp_path / "gate").touch()
+        async for change in changes:
+            if change.after is RunStatus.FINISHED:
+                assert change.run is not None
+                assert (change.before, change.run.name) == (RunStatus.STARTED, run.name)
+                break
+    await run.delete()
+    seen = []
+    async with client.watch(since=cursor) as again:
+        async for change in again:
+            seen.append((change.kind, change.after))
+            if change.kind == "deleted":
+                break
+    assert ("status", RunStatus.FINISHED) in seen
