@@ -53,7 +53,7 @@ class Target:
 
 def measure(options: Options) -> list[Table]:
     """Load each server in turn, over 32 connections, with configs of a kilobyte."""
-    seconds = 0.3 if options.is_quick else 4.0
+    seconds = 0.3 if options.is_quick else 3.0
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="finetuner-throughput-")))
         targets = list(_targets(options, folder, stack))
@@ -67,9 +67,13 @@ def measure(options: Options) -> list[Table]:
                 )
                 for target in targets
             }
-            works = {name: _loading(load) for name, load in loads.items()}
+            refused = dict.fromkeys(loads, 0)
+            works = {name: _loading(name, load, refused) for name, load in loads.items()}
             told = told_in_turn(works, options.repeat)
-            tables.append(_table(thing, told))
+            if refused[targets[0].name] or refused[targets[1].name]:
+                raise RuntimeError(f"answers that say that a server could not: {refused}")
+            notes = [f"{name} answered {count} requests with an error" for name, count in refused.items() if count]
+            tables.append(attrs.evolve(_table(thing, told), notes=notes))
         memory = [
             Measured(name=f"memory of {target.name}, after all", values=[target.held_mb()], unit="MB")
             for target in targets
@@ -78,8 +82,13 @@ def measure(options: Options) -> list[Table]:
     return [*tables, Table(title="Memory of these servers", rows=memory, goals=goals)]
 
 
-def _loading(load: Contestant) -> Callable[[], float]:
-    return lambda: float(load.go()["per_s"])
+def _loading(name: str, load: Contestant, refused: dict[str, int]) -> Callable[[], float]:
+    def act() -> float:
+        told = load.go()
+        refused[name] += told["refused"]
+        return float(told["per_s"])
+
+    return act
 
 
 def _table(thing: str, told: dict[str, list[float]]) -> Table:

@@ -77,6 +77,8 @@ class Asker(asyncio.Protocol):
     def __init__(self, requests: Iterator[bytes], ended: asyncio.Future[None]) -> None:
         self.answers = 0
         self.size = 0
+        self.refused = 0
+        """Answers that say that the server could not."""
         self._requests = requests
         self._ended = ended
         self._buffer = b""
@@ -108,13 +110,16 @@ class Asker(asyncio.Protocol):
         whole = head_end + 4 + (int(head[at + 16 :].partition(b"\r\n")[0]) if at >= 0 else 0)
         if len(self._buffer) < whole:
             return
-        if at < 0 or not head.startswith(b"http/1.1 20"):
+        if at < 0 or not head.startswith((b"http/1.1 20", b"http/1.1 5")):
             self._fail(f"an answer that is none: {self._buffer[:1000]!r}")
+            return
+        if head.startswith(b"http/1.1 5"):
+            self.refused += 1
         else:
             self.answers += 1
             self.size += whole
-            self._buffer = self._buffer[whole:]
-            self._next()
+        self._buffer = self._buffer[whole:]
+        self._next()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Say so where answers were still to come."""
@@ -141,7 +146,12 @@ async def ask(address: tuple[str, int], request: bytes, seconds: float) -> dict[
     await asyncio.gather(*ends)
     answers = sum(asker.answers for asker in askers)
     taken = time.perf_counter() - start
-    return {"count": answers, "per_s": answers / taken, "size": sum(asker.size for asker in askers) / answers}
+    return {
+        "count": answers,
+        "per_s": answers / taken,
+        "size": sum(asker.size for asker in askers) / max(answers, 1),
+        "refused": sum(asker.refused for asker in askers),
+    }
 
 
 def _same(asker: Asker) -> Asker:
