@@ -18,7 +18,7 @@ def measure(options: Options) -> list[Table]:
     """Show what the server holds at each stage; each event is a change of a run that some of the streams are told."""
     count, streams = options.pick(200, 10_000), options.pick(20, 1_000)
     events = options.pick(40, 3_600)
-    watches = streams // 20
+    watches = max(1, streams // 200)
     with tempfile.TemporaryDirectory(prefix="finetuner-memory-") as folder:
         fill = runs(count, status="CREATED")
         with our_server(Path(folder), fill, profiles=options.profiles) as server:
