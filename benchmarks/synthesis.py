@@ -22,6 +22,8 @@ from typing import Any
 import attrs
 
 import finetuner
+from benchmarks.measure import Measured as Benchmarked
+from benchmarks.measure import Options, Table
 from finetuner import local
 from finetuner.callback import EvaluationCallback
 from finetuner.cli.demo_data import write_demo_data
@@ -147,6 +149,25 @@ def show(measured: list[Measured]) -> None:
         )
         seconds = ", ".join(f"{name} {value:.0f}" for name, value in one.seconds.items())
         print(f"  {one.seed:4} {one.rows:6} {before:>15} {after:>15} {one.gain:+7.3f} {teacher:>15}  {seconds}")
+
+
+def tables(options: Options) -> list[Table]:
+    """Give a table of the whole benchmark, or of one short way through it."""
+    seeds, steps, queries = (3, 40, None) if options.is_full else (1, options.pick(2, 10), options.pick(20, 200))
+    with tempfile.TemporaryDirectory(prefix="finetuner-synthesis-") as folder, own_server(Path(folder)):
+        done = [
+            measure(Path(folder, f"seed-{seed}"), seed=seed, steps=steps, test_queries=queries) for seed in range(seeds)
+        ]
+    qualities = ("before any tuning", "before"), ("after, on synthesized data", "after"), ("its teacher", "teacher")
+    rows = [
+        Benchmarked(name=f"{name}, recall@1", values=[getattr(one, way)["recall_at_1"] * 100 for one in done], unit="%")
+        for name, way in qualities
+    ]
+    rows += [
+        Benchmarked(name=f"the {run}, whole run", values=[one.seconds[run] for one in done], unit="s")
+        for run in done[0].seconds
+    ]
+    return [Table(title=f"A student of synthesized data, {steps} steps of its teacher", rows=rows)]
 
 
 def main() -> None:

@@ -24,6 +24,8 @@ import attrs
 import numpy as np
 
 import finetuner
+from benchmarks.measure import Goal, Options, Table
+from benchmarks.measure import Measured as Benchmarked
 from benchmarks.synthesis import DEADLINE_S, own_server
 from finetuner.cli.demo_data import write_demo_data
 from finetuner.cli.demo_scripts import BATCH_SIZE, LEARNING_RATE, LOSS, MAX_SEQ_LENGTH, MODEL
@@ -173,6 +175,32 @@ def show(measured: list[Measured]) -> None:
         f"  median ratio {statistics.median(one.ratio for one in measured):.2f}; mean recall@1 "
         f"{statistics.fmean(bare):.3f} bare, {statistics.fmean(ours):.3f} a run; spread of the bare seeds {spread:.3f}"
     )
+
+
+def tables(options: Options) -> list[Table]:
+    """Give a table of the whole benchmark, or of one short training of each kind."""
+    seeds, steps, queries = (3, 40, None) if options.is_full else (1, options.pick(2, 10), options.pick(20, 200))
+    with tempfile.TemporaryDirectory(prefix="finetuner-training-") as folder, own_server(Path(folder)):
+        done = [
+            measure(Path(folder, f"seed-{seed}"), seed=seed, steps=steps, test_queries=queries) for seed in range(seeds)
+        ]
+    ways = {"bare sentence-transformers": [one.bare for one in done], "ours, a run": [one.ours for one in done]}
+    rows = [
+        Benchmarked(name=name, values=[one.steps_per_s for one in trained], unit="st/s")
+        for name, trained in ways.items()
+    ]
+    rows += [
+        Benchmarked(name=f"{name}, recall@1", values=[one.recall * 100 for one in trained], unit="%")
+        for name, trained in ways.items()
+    ]
+    ratio = statistics.median(one.ratio for one in done)
+    return [
+        Table(
+            title=f"Training, {steps} steps of {BATCH_SIZE} pairs, {seeds} seed{'s'[: seeds > 1]}",
+            rows=rows,
+            goals=[Goal(what="steps per second, ours over bare", value=ratio, limit=GOAL, is_most=False)],
+        )
+    ]
 
 
 def main() -> None:

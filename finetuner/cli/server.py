@@ -13,6 +13,7 @@ import click
 from finetuner.aio.saying import say
 from finetuner.cli.exits import ExitCode
 from finetuner.cli.text import note, say_json
+from finetuner.errors import InvalidInput
 
 if TYPE_CHECKING:
     from finetuner.local import LocalServer
@@ -139,9 +140,23 @@ def _is_object(line: str) -> bool:
 @click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Listen on this address.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=8421, show_default=True, help="Listen on this port.")
 @click.option("--slots", type=click.IntRange(min=1), help="Runs at the same time.  [one a GPU, else 1]")
+@click.option(
+    "--models-dir",
+    metavar="DIR",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False),
+    help="Take models in this folder by their path; may be given more than once; FINETUNER_MODELS_DIR is another way.",
+)
 @_state_dir
 @click.pass_context
-def run(context: click.Context, host: str, port: int, slots: int | None, state_dir: Path | None) -> None:
+def run(
+    context: click.Context,
+    host: str,
+    port: int,
+    slots: int | None,
+    models_dir: tuple[str, ...],
+    state_dir: Path | None,
+) -> None:
     """Run a server for a team until Ctrl-C; its runs go on.
 
     Its users need tokens: `finetuner server user add`. It speaks HTTP: put a proxy with TLS before it where the network
@@ -149,12 +164,13 @@ def run(context: click.Context, host: str, port: int, slots: int | None, state_d
     """
     main = _service("finetuner.server.__main__").main
     arguments = ["--state-dir", str(_folder(state_dir)), "--host", host, "--port", str(port)]
-    context.exit(main([*arguments, *(["--slots", str(slots)] if slots else [])]))
+    arguments += ["--slots", str(slots)] if slots else []
+    context.exit(main([*arguments, *(f"--models-dir={folder}" for folder in models_dir)]))
 
 
 @server.group()
 def user() -> None:
-    """Add, list and disable the users of a server for a team.
+    """Add, list, disable and enable the users of a server for a team, and give them tokens.
 
     The commands work on the server's folder, whether it runs or not.
     """
@@ -197,7 +213,7 @@ def list_(state_dir: Path | None, as_json: bool) -> None:
                 for one in await users.list_all(conn)
             ]
 
-    found = _with_database(state_dir, work)
+    found = _with_database(state_dir, work, is_there=True)
     if as_json:
         say_json(found)
         return
@@ -208,21 +224,60 @@ def list_(state_dir: Path | None, as_json: bool) -> None:
 
 @user.command()
 @click.argument("name")
+@click.option("--keep", is_flag=True, help="Let the tokens that the user has be good further on.")
+@_state_dir
+@_as_json
+def token(name: str, keep: bool, state_dir: Path | None, as_json: bool) -> None:
+    """Give a user a new token in place of those it had, and print it: this once, it cannot be read again."""
+
+    async def work(database: Database) -> str:
+        users = _service("finetuner.server.store.users")
+        async with database.write() as tx:
+            made: str = await users.renew_token(tx, name, is_kept=keep)
+            return made
+
+    made = _with_database(state_dir, work, is_there=True)
+    if as_json:
+        say_json({"name": name, "token": made})
+        return
+    say(made)
+    earlier = "are good further on" if keep else "are refused from now on"
+    note(f"That is a token of {name!r}; it is not shown again. Earlier ones {earlier}.")
+
+
+@user.command()
+@click.argument("name")
 @_state_dir
 @_as_json
 def disable(name: str, state_dir: Path | None, as_json: bool) -> None:
     """Refuse a user's tokens from now on; what the user has stays."""
-
-    async def work(database: Database) -> None:
-        users = _service("finetuner.server.store.users")
-        async with database.write() as tx:
-            await users.set_disabled(tx, name, disabled=True)
-
-    _with_database(state_dir, work)
+    _set_disabled(name, state_dir, is_disabled=True)
     if as_json:
         say_json({"name": name, "disabled": True})
         return
-    note(f"The tokens of {name!r} are refused from now on.")
+    note(f"The tokens of {name!r} are refused from now on; `finetuner server user enable` takes them again.")
+
+
+@user.command()
+@click.argument("name")
+@_state_dir
+@_as_json
+def enable(name: str, state_dir: Path | None, as_json: bool) -> None:
+    """Take the tokens of a user who was disabled again."""
+    _set_disabled(name, state_dir, is_disabled=False)
+    if as_json:
+        say_json({"name": name, "disabled": False})
+        return
+    note(f"The tokens of {name!r} are taken from now on.")
+
+
+def _set_disabled(name: str, state_dir: Path | None, *, is_disabled: bool) -> None:
+    async def work(database: Database) -> None:
+        users = _service("finetuner.server.store.users")
+        async with database.write() as tx:
+            await users.set_disabled(tx, name, disabled=is_disabled)
+
+    _with_database(state_dir, work, is_there=True)
 
 
 def _service(module: str) -> ModuleType:
@@ -245,11 +300,22 @@ def _folder(given: Path | None) -> Path:
     return local.state_dir() if given is None else given.absolute()
 
 
-def _with_database(state_dir: Path | None, work: Callable[[Database], Awaitable[T]]) -> T:
+def _with_database(state_dir: Path | None, work: Callable[[Database], Awaitable[T]], *, is_there: bool = False) -> T:
+    """Do something with a server's database.
+
+    Raises:
+        InvalidInput: It must be there, and is not: making one would hide a wrong folder.
+    """
     import anyio  # noqa: PLC0415 - help and completion load none of it
 
     opener = _service("finetuner.server.store.database").Database
     settings = _service("finetuner.server.settings").Settings(state_dir=_folder(state_dir))
+    is_folder = settings.state_dir.is_dir() or not settings.state_dir.exists()
+    if is_there and is_folder and not settings.db_path.exists():
+        raise InvalidInput(
+            f"{settings.state_dir} is no server's folder: {settings.db_path} is not there. --state-dir, or "
+            "FINETUNER_STATE_DIR, says which one is; `finetuner server user add` makes one"
+        )
 
     async def session() -> T:
         database = await opener.open(settings.db_path)

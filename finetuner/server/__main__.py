@@ -15,9 +15,9 @@ import attrs
 import structlog
 
 from finetuner.api.embedded import EXIT_STORAGE_FULL
-from finetuner.errors import FinetunerError, StorageFull
+from finetuner.errors import FinetunerError, InvalidInput, StorageFull
 from finetuner.server import lifecycle
-from finetuner.server.settings import Settings, count_gpus, job_argv
+from finetuner.server.settings import Settings, count_gpus, job_argv, models_dirs
 
 _CODES: Final[dict[type[FinetunerError], int]] = {lifecycle.PortTakenError: 2, StorageFull: EXIT_STORAGE_FULL}
 _log = structlog.get_logger("finetuner.server")
@@ -62,14 +62,20 @@ def read(arguments: Sequence[str] | None) -> Settings:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0: a free one")
     parser.add_argument("--slots", type=int, help="runs at the same time; one a GPU, else one, where not given")
+    parser.add_argument("--models-dir", action="append", default=[], help="take models in this folder by their path")
     parser.add_argument("--embedded", action="store_true", help="for the clients of this machine's user alone")
     parser.add_argument("--idle-stop-s", type=float, default=900.0, help="embedded: stop after so long; 0: never")
     parser.add_argument("--ping-s", type=float, default=15.0, help="longest silence of a stream")
     given = parser.parse_args(arguments)
     if given.slots is not None and given.slots < 1:
         parser.error("--slots must be at least 1")
+    try:
+        allowed = models_dirs(given.models_dir)
+    except InvalidInput as error:
+        parser.error(str(error))
     gpus = count_gpus()
     return Settings(
+        models_dirs=allowed,
         state_dir=given.state_dir,
         host=given.host,
         port=given.port,

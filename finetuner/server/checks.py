@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -11,10 +12,13 @@ from finetuner.api.callbacks import is_own, own_errors
 from finetuner.api.checks import caught, config_errors, refusal, request_errors
 from finetuner.api.config import RunRequest, TrainingConfig
 from finetuner.api.convert import read, write
+from finetuner.api.models import resolve
+from finetuner.api.names import is_id
 from finetuner.api.synthesis import SynthesisConfig, artifacts_of, synthesis_errors
 from finetuner.api.types import Task
 from finetuner.callback import CALLBACKS, from_wire
 from finetuner.errors import FieldError
+from finetuner.server.settings import Settings
 
 
 @attrs.frozen(kw_only=True)
@@ -34,23 +38,25 @@ class Checked:
     """Each path of a synthesis run's config that names an artifact, and its id."""
 
 
-def check(request: RunRequest, *, is_embedded: bool) -> Checked:
+def check(request: RunRequest, settings: Settings) -> Checked:
     """Check a submission.
 
     Args:
         request: Its body.
-        is_embedded: The server is its caller's own, and may be told the caller's interpreter.
+        settings: The server's: an embedded one is its caller's own, and may be told the caller's interpreter.
 
     Raises:
         InvalidInput: `.errors` has each refused field.
     """
+    is_embedded = settings.embedded
     errors = list(request_errors(request, is_embedded=is_embedded))
     if errors:
         raise refusal(errors)
     if request.task is Task.GENERATION:
-        return _check_synthesis(request)
+        return _check_synthesis(request, settings)
     config = read(request.config, TrainingConfig, root="$.config")
     errors = [*config_errors(config), *own_errors(config, is_embedded=is_embedded), *_callback_errors(config)]
+    errors = errors or list(_folder_errors({"$.config.model.name": config.model.name}, settings))
     if errors:
         raise refusal(errors)
     return Checked(
@@ -62,9 +68,12 @@ def check(request: RunRequest, *, is_embedded: bool) -> Checked:
     )
 
 
-def _check_synthesis(request: RunRequest) -> Checked:
+def _check_synthesis(request: RunRequest, settings: Settings) -> Checked:
     config = read(request.config, SynthesisConfig, root="$.config")
-    errors = list(synthesis_errors(config))
+    miners = config.models.relation_miner
+    named: dict[str, str | None] = {f"$.config.models.relation_miner[{at}]": name for at, name in enumerate(miners)}
+    named["$.config.models.cross_encoder"] = config.models.cross_encoder
+    errors = list(synthesis_errors(config)) or list(_folder_errors(named, settings))
     if errors:
         raise refusal(errors)
     data = {
@@ -72,6 +81,25 @@ def _check_synthesis(request: RunRequest) -> Checked:
         "$.config.data.corpus_data": config.data.corpus_data,
     }
     return Checked(config=write(config), data=data, miners=artifacts_of(config))
+
+
+def _folder_errors(named: Mapping[str, str | None], settings: Settings) -> Iterator[FieldError]:
+    """Give each model that is a folder of this machine, where its operator allows no such folder.
+
+    Args:
+        named: The paths of the config that name a model, and those names.
+        settings: The server's.
+    """
+    for path, name in named.items():
+        if settings.embedded or name is None or is_id(name) or (folder := resolve(name).folder) is None:
+            continue
+        given = Path(folder).expanduser().resolve()
+        if not any(given.is_relative_to(allowed) for allowed in settings.models_dirs):
+            message = (
+                f"this server takes no folder {name[:80]!r} of its machine as a model: give a name of list_models(), a "
+                "hub's org/name, or the artifact of a run; or have its operator allow the folder with --models-dir"
+            )
+            yield FieldError(path=path, message=message)
 
 
 def _callback_errors(config: TrainingConfig) -> Iterator[FieldError]:

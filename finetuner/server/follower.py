@@ -52,6 +52,9 @@ class Follower:
                 try:
                     await self._follow()
                 except (FileNotFoundError, LogTruncated, StateCorrupt) as error:
+                    if await asyncio.to_thread(self.executor.is_held, self.run_id):
+                        await self._pause(_LONGEST_S)  # it goes on all the same, and keeps its slot
+                        continue
                     await self._lost(error)
             except Exception:  # noqa: BLE001 - one run's trouble, or a disk that is full for a while, must not end the others
                 _log.exception("run could not be followed; trying again", run_id=self.run_id)

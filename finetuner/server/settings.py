@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +16,7 @@ from finetuner.api.embedded import FILE_NAME, LOCK_NAME, LOG_NAME, STATE_VERSION
 from finetuner.errors import InvalidInput
 
 JOB_ARGV_VARIABLE: Final = "FINETUNER_JOB_ARGV"
+MODELS_DIR_VARIABLE: Final = "FINETUNER_MODELS_DIR"
 BLOBS_NAME: Final = "blobs"
 RUNS_NAME: Final = "runs"
 
@@ -42,6 +43,8 @@ class Settings:
     """Runs at the same time; 0 starts none."""
     gpus: int = 0
     """Of this machine; each run on one sees that one alone."""
+    models_dirs: tuple[Path, ...] = ()
+    """Folders of models that a server for a team takes by their path; the embedded one takes its user's own, any."""
     job_argv: tuple[str, ...] | None = None
     """Command of a job instead of the package's own worker; `{run_dir}` and `{python}` are replaced."""
     ping_s: float = 15.0
@@ -114,6 +117,19 @@ def job_argv(environ: Mapping[str, str] = os.environ) -> tuple[str, ...] | None:
     if not isinstance(value, list) or not value or not all(isinstance(part, str) for part in value):
         raise InvalidInput(f"{JOB_ARGV_VARIABLE} must be a JSON list of strings, not {text[:80]!r}")
     return tuple(value)
+
+
+def models_dirs(given: Sequence[str] = (), environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
+    """Give the folders of models that are allowed, by the command line or else by the environment, links followed.
+
+    Raises:
+        InvalidInput: One is no folder.
+    """
+    named = [Path(one) for one in given or environ.get(MODELS_DIR_VARIABLE, "").split(os.pathsep) if one]
+    for folder in named:
+        if not folder.is_dir():
+            raise InvalidInput(f"--models-dir, or {MODELS_DIR_VARIABLE}: {folder} is no folder")
+    return tuple(folder.resolve() for folder in named)
 
 
 def count_gpus(*, timeout_s: float = 10.0) -> int:

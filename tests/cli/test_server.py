@@ -50,6 +50,10 @@ def test_users_are_added_listed_and_disabled_without_a_server(shell: Shell) -> N
     assert shell("server", "user", "disable", "berta").returncode == 2
     assert shell("server", "user", "disable", "anna").returncode == 0
     assert "anna\tuser\tdisabled\n" in shell("server", "user", "list").stdout
+    assert shell("server", "user", "enable", "anna").returncode == 0
+    assert "anna\tuser\tenabled\n" in shell("server", "user", "list").stdout
+    assert shell("server", "user", "token", "berta").returncode == 2
+    assert len(shell("server", "user", "token", "anna").stdout.strip()) > 40
 
 
 def test_a_folder_that_is_a_file_is_refused(shell: Shell) -> None:
@@ -60,5 +64,9 @@ def test_a_folder_that_is_a_file_is_refused(shell: Shell) -> None:
         assert refused.stderr.startswith("Error: ")
         assert "Traceback" not in refused.stderr
     other = attrs.evolve(shell, state=shell.cwd / "other")
+    refused = other("server", "user", "list", "--state-dir", str(other.state))
+    assert (refused.returncode, other.state.exists()) == (2, False)
+    assert "is no server's folder" in refused.stderr
+    assert other("server", "user", "add", "anna", "--state-dir", str(other.state)).returncode == 0
     assert other("server", "user", "list", "--state-dir", str(other.state)).returncode == 0
     shell.state.unlink()

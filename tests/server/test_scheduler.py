@@ -31,7 +31,7 @@ from finetuner.server.settings import Settings, count_gpus, job_argv
 from finetuner.server.store import listing, runs
 from finetuner.server.store.database import Database
 from finetuner.server.store.runs import QueuedRun
-from tests.rundir_support import end
+from tests.rundir_support import end, processes
 from tests.server.serving import Service, make_settings, serving, starting_nothing
 
 pytestmark = pytest.mark.anyio
@@ -309,7 +309,8 @@ async def test_a_job_gets_its_spec_its_secrets_and_the_callers_folder(settings: 
         assert spec["data"] == {"pairs": str(settings.blobs_dir / sha256[:2] / sha256)}
         assert (spec["run_id"], spec["device"], spec["model_path"]) == (run["id"], "cpu", None)
         async with service.database.read() as conn:
-            assert not await conn.all(text("SELECT 1 FROM secrets"))
+            kept = await conn.all(text("SELECT json FROM secrets"))
+        assert [json.loads(row.json) for row in kept] == [{"SECRET": None}], "the name alone is kept"
     for path in settings.state_dir.rglob("*"):
         if path.is_file():
             assert b"hush" not in path.read_bytes(), path
@@ -421,6 +422,8 @@ async def test_a_team_server_tells_no_paths(
         await until(lambda: asyncio.to_thread((run_dir(settings, lost) / "log").exists))
         mine = attrs.evolve(service, client=client)
         (run_dir(settings, lost) / "exit.json").write_bytes(b"{")
+        (pid,) = processes(str(rundir.SUPERVISOR), str(run_dir(settings, lost)))
+        os.kill(pid, signal.SIGKILL)
         texts = [(await ended(mine, lost))["details"]]
 
         def refuse(executor: SubprocessExecutor, run: QueuedRun, **_: Any) -> None:
@@ -473,6 +476,24 @@ async def test_a_directory_without_a_row_is_left_alone_and_so_is_its_job(setting
     assert rundir.observe(log.parent).state == "running"
     assert not (log.parent / "stop").exists()
     assert not leftover.exists()
+
+
+@pytest.mark.parametrize("forged", [b"{", b'{"outcome": "finished"}', b""])
+async def test_an_exit_that_the_job_wrote_itself_ends_nothing(settings: Settings, forged: bytes) -> None:
+    async with serving(settings) as service:
+        await service.client.dataset()
+        run = await service.client.run()
+        folder = run_dir(settings, run)
+        await until(lambda: asyncio.to_thread((folder / "log").exists))
+        (folder / "exit.json").write_bytes(forged)
+        assert rundir.observe(folder).state == "running"
+        waiting = await service.client.run()
+        await service.client.call("run_cancel", id=run["id"])
+        last = await ended(service, run)
+        assert (last["status"], last["failure"]["type"]) == ("FAILED", "Cancelled")
+        assert rundir.observe(folder).exit is not None
+        await reached(service, waiting, "STARTED")
+    stop_runs(settings.runs_dir)
 
 
 @pytest.mark.parametrize("damage", ["no JSON", "another JSON", "nothing left"])

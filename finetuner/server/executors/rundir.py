@@ -156,12 +156,16 @@ def observe(run_dir: Path) -> Observation:
         FileNotFoundError: There is no such run directory.
         StateCorrupt: A file of it is not what was written.
     """
-    if (ended := _ended(run_dir)) is not None:
-        return ended
-    alive = os.open(run_dir / "alive", os.O_RDWR | os.O_CLOEXEC)
     try:
+        alive = os.open(run_dir / "alive", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        if (ended := _ended(run_dir)) is not None:
+            return ended
+        raise
+    try:
+        # While the supervisor lives, an `exit.json` is not its own: it writes its own, and is gone.
         if not _lock(alive, fcntl.LOCK_SH):
-            return _ended(run_dir) or Observation(state="running", started_at=_started_at(run_dir))
+            return Observation(state="running", started_at=_started_at(run_dir))
         if not _was_started(run_dir):
             return Observation(state="not_started")
         if _lock(alive, fcntl.LOCK_EX) and not (run_dir / "exit.json").exists():

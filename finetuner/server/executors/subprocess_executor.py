@@ -121,6 +121,10 @@ class SubprocessExecutor:
         size = _size(path / "events.jsonl")
         return Look(observation=observation, events=events, offset=end, is_all=end == offset or end >= size)
 
+    def is_held(self, run_id: str) -> bool:
+        """Whether the supervisor of a run lives."""
+        return rundir.is_held(self.path(run_id))
+
     def gpu(self, run_id: str) -> int | None:
         """Give the GPU that a run was given, by its number."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):

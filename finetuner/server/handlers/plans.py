@@ -36,7 +36,7 @@ async def create(request: web.Request) -> web.Response:
     wanted = read_json(await request.read(), PlanRequest)
     asked_for = wanted.submission()
     settings = request.app[keys.SETTINGS]
-    checked = checks.check(asked_for, is_embedded=settings.embedded)
+    checked = checks.check(asked_for, settings)
     key, owner_id = submit.key_of(request), user_of(request).id
     async with request.app[keys.DATABASE].read(is_snapshot=True) as conn:
         known = None

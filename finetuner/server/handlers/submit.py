@@ -40,7 +40,7 @@ async def create(request: web.Request) -> web.Response:
     asked.only(request)
     experiment = asked.path_name(request, "experiment")
     asked_for = read_json(await request.read(), RunRequest)
-    checked = checks.check(asked_for, is_embedded=request.app[keys.SETTINGS].embedded)
+    checked = checks.check(asked_for, request.app[keys.SETTINGS])
     key, body_sha256 = key_of(request), sha256_of(experiment, asked_for)
     owner_id = user_of(request).id
     async with request.app[keys.DATABASE].write() as tx:

@@ -19,6 +19,8 @@ from finetuner.server.store import runs
 async def update(request: web.Request) -> web.Response:
     """Change tags and description; what is not named stays, and so what others change meanwhile."""
     asked.only(request)
+    async with request.app[keys.DATABASE].read() as conn:
+        await asked.run_row(request, conn)  # whose run it is comes before what is asked of it
     wanted = read_json(await request.read(), RunUpdate)
     if errors := list(update_errors(wanted)):
         raise refusal(errors)

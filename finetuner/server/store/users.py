@@ -91,6 +91,20 @@ async def issue_token(tx: Transaction, user_id: int, *, token: str | None = None
     return issued
 
 
+async def renew_token(tx: Transaction, name: str, *, is_kept: bool = False) -> str:
+    """Give a user a new token, in place of those it had unless they are kept.
+
+    Raises:
+        InvalidInput: There is no such user.
+    """
+    user = await by_name(tx, name)
+    if user is None:
+        raise _unknown(name)
+    if not is_kept:
+        await tx.run(delete(TOKENS).where(TOKENS.c.user_id == user.id))
+    return await issue_token(tx, user.id)
+
+
 async def ensure_local(tx: Transaction, *, token: str | None = None) -> str:
     """Make sure that there is the user `local`, an admin, and give it a new token in place of those it had."""
     user = await by_name(tx, LOCAL) or await create(tx, LOCAL, is_admin=True)
@@ -105,4 +119,8 @@ async def set_disabled(tx: Transaction, name: str, *, disabled: bool) -> None:
         InvalidInput: There is no such user.
     """
     if await tx.run(update(USERS).where(USERS.c.name == name).values(disabled=disabled)) == 0:
-        raise InvalidInput(f"there is no user {name!r}; `finetuner server user list` shows all")
+        raise _unknown(name)
+
+
+def _unknown(name: str) -> InvalidInput:
+    return InvalidInput(f"there is no user {name!r}; `finetuner server user list` shows all")

@@ -61,7 +61,7 @@ def test_early_stopping_stops_when_nothing_improves(work: Work, tiny_model: Path
     assert losses == sorted(losses, reverse=True), "the loss falls, which is worse by mode=max"
     assert len(losses) == _epochs(done) == 3
     assert "stopping in epoch 3 of 6: train_loss is " in done.log
-    assert [event["step"] for event in done.of("progress")][-1:] == [None], "it is saved as usual"
+    assert [event["phase"] for event in done.of("progress")][-1:] == ["saving"], "it is saved as usual"
 
 
 @pytest.mark.train
