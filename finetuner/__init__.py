@@ -37,6 +37,7 @@ _PLACES: Final = {
     "Failure": "finetuner.errors",
     "Plan": "finetuner.api.plan",
     "FinetunerError": "finetuner.errors",
+    "RunList": "finetuner.aio.notebook",
     "RunFilter": "finetuner.api.selecting",
     "RunInfo": "finetuner.api.types",
     "RunStatus": "finetuner.api.types",

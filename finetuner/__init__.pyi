@@ -14,6 +14,7 @@ from finetuner.aio.client import AsyncClient as AsyncClient
 from finetuner.aio.experiment import AsyncExperiment as AsyncExperiment
 from finetuner.aio.listing import AsyncRunIterator as AsyncRunIterator
 from finetuner.aio.logstream import AsyncLogStream as AsyncLogStream
+from finetuner.aio.notebook import RunList as RunList
 from finetuner.aio.run import AsyncRun as AsyncRun
 from finetuner.aio.watch import AsyncCompleted as AsyncCompleted
 from finetuner.aio.watch import AsyncWatch as AsyncWatch

@@ -20,6 +20,8 @@ DROPPED: Final = {("AsyncClient", "__init__", "session")}
 """Parameters that belong to the caller's own event loop."""
 OF_STREAMS: Final = frozenset("__aiter__ __anext__ aclose asend athrow __aenter__ __aexit__".split())
 """What `finetuner.portal.Stream` does."""
+SPECIAL: Final = frozenset({"_repr_html_"})
+"""What a notebook asks for."""
 INTERNAL: Final = frozenset({"__del__", "__slots__"})
 TAKEN: Final = frozenset({"portal", "got", "one", "key", "on_caller"})
 """Names that bodies use, and that no parameter can have."""
@@ -159,9 +161,10 @@ class ClassRules:
 
     def _function(self, node: Function) -> list[str]:
         name = node.name
-        if name in INTERNAL or name == "__init__" or (name.startswith("_") and not name.startswith("__")):
+        is_special = name.startswith("__") or name in SPECIAL
+        if name in INTERNAL or name == "__init__" or (name.startswith("_") and not is_special):
             return []
-        if name.startswith("__"):
+        if is_special:
             return self._special(node)
         kinds = [ast.unparse(each) for each in node.decorator_list]
         if kinds == ["property"]:
@@ -196,6 +199,7 @@ class ClassRules:
                 f"    return repr(self._async).replace({self.node.name!r}, {self.name!r}, 1)",
             ],
             "__len__": ["def __len__(self) -> int:", "    return len(self._async)"],
+            "_repr_html_": ["def _repr_html_(self) -> str:", "    return self._async._repr_html_()"],
             "__str__": ["def __str__(self) -> str:", "    return str(self._async)"],
         }
         if node.name not in rules or (node.name == "__aexit__" and ast.unparse(node.returns or node) != "None"):

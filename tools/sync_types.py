@@ -133,6 +133,8 @@ class Types:
         parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
         if kind in LISTS and len(parts) == 1:
             return f"[{turn(parts[0], 'one')} for one in {value}]"
+        if kind == "RunList" and len(parts) == 1:
+            return f"RunList({turn(parts[0], 'one')} for one in {value})"
         if kind in SETS and len(parts) == 1:
             return f"{kind}({turn(parts[0], 'one')} for one in {value})"
         if kind in DICTS and not self.concerns(parts[0]):

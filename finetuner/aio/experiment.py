@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from finetuner.aio.arguments import checked
 from finetuner.aio.listing import AsyncRunIterator
+from finetuner.aio.notebook import RunList, experiment_html
 from finetuner.aio.run import AsyncRun
 from finetuner.api.plan import Plan
 from finetuner.api.types import ExperimentInfo
@@ -47,6 +48,9 @@ class AsyncExperiment:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
 
+    def _repr_html_(self) -> str:
+        return experiment_html(self._info)
+
     def __eq__(self, other: object) -> bool:
         return self._info == other._info if isinstance(other, AsyncExperiment) else NotImplemented
 
@@ -64,7 +68,7 @@ class AsyncExperiment:
         """
         return await self._client.get_run(name, self.name)
 
-    async def list_runs(self, page: int | None = None, size: int | None = None) -> list[AsyncRun]:
+    async def list_runs(self, page: int | None = None, size: int | None = None) -> RunList[AsyncRun]:
         """Give the runs of this experiment, newest first.
 
         Args:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, cast, overload
 from finetuner.aio import display, transfer
 from finetuner.aio.arguments import checked
 from finetuner.aio.logstream import AsyncLogStream, log_query
+from finetuner.aio.notebook import MetricTable, run_html, run_text
 from finetuner.aio.rerun import RunChanges
 from finetuner.aio.transport import Request
 from finetuner.aio.watch import AsyncCompleted
@@ -109,6 +110,12 @@ class AsyncRun:
         where = "" if info.experiment_name == "default" else f"{info.experiment_name}/"
         details = f": {info.details}" if info.details else ""
         return visible(f"<{type(self).__name__} {where}{info.name} {info.status}{details} (id {info.id})>")
+
+    def __str__(self) -> str:
+        return run_text(self.info)
+
+    def _repr_html_(self) -> str:
+        return run_html(self.info)
 
     def _request(self, route: str, **query: object) -> Request:
         return Request(route=f"run_{route}", parts={"id": self.id}, query=query)
@@ -220,7 +227,7 @@ class AsyncRun:
         Example:
             print((await run.metrics())["after"]["recall_at_1"])
         """
-        return dict(await self._json("metrics"))
+        return MetricTable(await self._json("metrics"))
 
     async def history(self) -> History:
         """Give what was measured so far by step, for charts: `{name: [(step, value), ...]}`, from step 0 on.

@@ -11,6 +11,7 @@ import attrs
 from finetuner.aio.arguments import checked
 from finetuner.aio.calls import ClientCalls, page_query
 from finetuner.aio.listing import AsyncRunIterator
+from finetuner.aio.notebook import RunList
 from finetuner.aio.run import AsyncRun
 from finetuner.aio.transport import Request
 from finetuner.aio.watch import AsyncCompleted, AsyncWatch
@@ -72,7 +73,7 @@ class RunCalls(ClientCalls):
         metric: str | Sequence[str] | None = None,
         sort: str | None = None,
         with_config: bool = True,
-    ) -> list[AsyncRun]:
+    ) -> RunList[AsyncRun]:
         """Give runs, newest first: each that matched throughout the call, each once.
 
         Pages are fetched at the same time. `run.info` of each costs no further request.
@@ -117,13 +118,13 @@ class RunCalls(ClientCalls):
             check_sort(sort)
         if page is None and size is None:
             async with self._iter_runs(wanted, with_config=with_config) as runs:
-                found = [run async for run in runs]
-            return found if sort is None else in_order(found, sort, lambda run: run._raw)  # noqa: SLF001 - one package
+                found = RunList([run async for run in runs])
+            return found if sort is None else RunList(in_order(found, sort, lambda run: run._raw))  # noqa: SLF001 - one package
         if sort is not None:
             raise InvalidInput("sort orders the whole list: leave page and size out, and cut the list that comes")
         query = {**wanted.query(), **page_query(page, size), "with_config": None if with_config else 0}
         answer = await self._transport.call(Request(route="runs_list", query=query))
-        return [AsyncRun(self, raw) for raw in answer.json()["items"]]
+        return RunList(AsyncRun(self, raw) for raw in answer.json()["items"])
 
     def iter_runs(
         self,
@@ -220,7 +221,7 @@ class RunCalls(ClientCalls):
         *,
         filters: RunFilter | Iterable[AsyncRun] | None = None,
         dry_run: bool = False,
-    ) -> list[AsyncRun]:
+    ) -> RunList[AsyncRun]:
         """Delete all runs of an experiment, or of all, or those that a filter tells; those made meanwhile stay.
 
         Args:
@@ -245,7 +246,7 @@ class RunCalls(ClientCalls):
             "delete", await self._chosen(RunFilter() if filters is None else filters), dry_run=dry_run
         )
 
-    async def cancel_runs(self, filters: RunFilter | Iterable[AsyncRun], *, dry_run: bool = False) -> list[AsyncRun]:
+    async def cancel_runs(self, filters: RunFilter | Iterable[AsyncRun], *, dry_run: bool = False) -> RunList[AsyncRun]:
         """Stop those of these runs that have not ended, or take them out of the queue.
 
         Args:
@@ -263,25 +264,25 @@ class RunCalls(ClientCalls):
         live = [run for run in await self._chosen(filters) if not run.info.status.is_terminal]
         return await self._to_each("cancel", live, dry_run=dry_run)
 
-    async def _chosen(self, filters: RunFilter | Iterable[AsyncRun]) -> list[AsyncRun]:
+    async def _chosen(self, filters: RunFilter | Iterable[AsyncRun]) -> RunList[AsyncRun]:
         if not isinstance(filters, RunFilter):
-            return list(dict.fromkeys(filters))
+            return RunList(dict.fromkeys(filters))
         async with self._iter_runs(filters, with_config=False) as found:
-            return [run async for run in found]
+            return RunList([run async for run in found])
 
     async def _to_each(
         self, action: Literal["cancel", "delete"], chosen: Sequence[AsyncRun], *, dry_run: bool
-    ) -> list[AsyncRun]:
+    ) -> RunList[AsyncRun]:
         """Do something to runs, some at a time, and give those that it was done to."""
         if dry_run:
-            return list(chosen)
+            return RunList(chosen)
         done: set[str] = set()
         for start in range(0, len(chosen), MAX_BATCH):
             ids = [run.id for run in chosen[start : start + MAX_BATCH]]
             body = convert.dumps(BatchRequest(action=action, ids=ids))
             answer = await self._transport.call(Request(route="runs_batch", body=body, keyed=True))
             done |= set(answer.json()["done"])
-        return [run for run in chosen if run.id in done]
+        return RunList(run for run in chosen if run.id in done)
 
     def watch(self, runs: Iterable[AsyncRun] | None = None, since: int | None = None) -> AsyncWatch:
         """Follow the changes of runs over one connection: first as they stand, then what changes.
@@ -311,7 +312,7 @@ class RunCalls(ClientCalls):
         """
         return AsyncCompleted(self._transport, list(runs), timeout_s=timeout_s)
 
-    async def wait_all(self, runs: Iterable[AsyncRun], timeout_s: float | None = None) -> list[AsyncRun]:
+    async def wait_all(self, runs: Iterable[AsyncRun], timeout_s: float | None = None) -> RunList[AsyncRun]:
         """Wait until all these runs have ended, over one connection, and give them in the order given.
 
         Args:
@@ -325,7 +326,7 @@ class RunCalls(ClientCalls):
         Example:
             await client.wait_all(runs, timeout_s=3600)
         """
-        wanted = list(runs)
+        wanted = RunList(runs)
         async with self.as_completed(wanted, timeout_s) as ended:
             async for _ in ended:
                 pass

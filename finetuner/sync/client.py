@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from finetuner.aio.calls import DEFAULT_PAGE_SIZE
 from finetuner.aio.client import AsyncClient
+from finetuner.aio.notebook import RunList
 from finetuner.aio.rerun import RunChanges
 from finetuner.aio.run import AsyncRun
 from finetuner.api.plan import Plan
@@ -217,7 +218,7 @@ class Client:
         metric: str | Sequence[str] | None = None,
         sort: str | None = None,
         with_config: bool = True,
-    ) -> list[Run]:
+    ) -> RunList[Run]:
         """Give runs, newest first: each that matched throughout the call, each once.
 
         Pages are fetched at the same time. `run.info` of each costs no further request.
@@ -246,7 +247,7 @@ class Client:
             for run in client.list_runs(status="FAILED"):
                 print(run.name, run.info.details)
         """
-        return [
+        return RunList(
             Run(one)
             for one in portal.call(
                 self._async.list_runs,
@@ -265,7 +266,7 @@ class Client:
                 sort=sort,
                 with_config=with_config,
             )
-        ]
+        )
 
     def iter_runs(
         self,
@@ -354,7 +355,7 @@ class Client:
         *,
         filters: RunFilter | Iterable[Run] | None = None,
         dry_run: bool = False,
-    ) -> list[Run]:
+    ) -> RunList[Run]:
         """Delete all runs of an experiment, or of all, or those that a filter tells; those made meanwhile stay.
 
         Args:
@@ -372,7 +373,7 @@ class Client:
             for run in client.delete_runs("nightly", filters=RunFilter(status="FAILED"), dry_run=True):
                 print(run.name)
         """
-        return [
+        return RunList(
             Run(one)
             for one in portal.call(
                 self._async.delete_runs,
@@ -382,9 +383,9 @@ class Client:
                 else [one._async for one in filters],
                 dry_run=dry_run,
             )
-        ]
+        )
 
-    def cancel_runs(self, filters: RunFilter | Iterable[Run], *, dry_run: bool = False) -> list[Run]:
+    def cancel_runs(self, filters: RunFilter | Iterable[Run], *, dry_run: bool = False) -> RunList[Run]:
         """Stop those of these runs that have not ended, or take them out of the queue.
 
         Args:
@@ -399,14 +400,14 @@ class Client:
             stopped = client.cancel_runs(RunFilter(experiment_name="nightly"))
             print(len(stopped), "stopped")
         """
-        return [
+        return RunList(
             Run(one)
             for one in portal.call(
                 self._async.cancel_runs,
                 filters if isinstance(filters, RunFilter) else [one._async for one in filters],
                 dry_run=dry_run,
             )
-        ]
+        )
 
     def watch(self, runs: Iterable[Run] | None = None, since: int | None = None) -> Watch:
         """Follow the changes of runs over one connection: first as they stand, then what changes.
@@ -435,7 +436,7 @@ class Client:
         """
         return Completed(portal.run(self._async.as_completed, [one._async for one in runs], timeout_s))
 
-    def wait_all(self, runs: Iterable[Run], timeout_s: float | None = None) -> list[Run]:
+    def wait_all(self, runs: Iterable[Run], timeout_s: float | None = None) -> RunList[Run]:
         """Wait until all these runs have ended, over one connection, and give them in the order given.
 
         Args:
@@ -449,7 +450,7 @@ class Client:
         Example:
             client.wait_all(runs, timeout_s=3600)
         """
-        return [Run(one) for one in portal.call(self._async.wait_all, [one._async for one in runs], timeout_s)]
+        return RunList(Run(one) for one in portal.call(self._async.wait_all, [one._async for one in runs], timeout_s))
 
     @overload
     def fit(

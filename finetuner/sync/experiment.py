@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, overload
 
 from finetuner.aio.experiment import AsyncExperiment
+from finetuner.aio.notebook import RunList
 from finetuner.aio.run import AsyncRun
 from finetuner.api.plan import Plan
 from finetuner.api.types import ExperimentInfo
@@ -42,6 +43,9 @@ class Experiment:
     def __repr__(self) -> str:
         return repr(self._async).replace("AsyncExperiment", "Experiment", 1)
 
+    def _repr_html_(self) -> str:
+        return self._async._repr_html_()
+
     def __eq__(self, other: object) -> bool:
         return self._async == other._async if isinstance(other, Experiment) else NotImplemented
 
@@ -59,7 +63,7 @@ class Experiment:
         """
         return Run(portal.call(self._async.get_run, name))
 
-    def list_runs(self, page: int | None = None, size: int | None = None) -> list[Run]:
+    def list_runs(self, page: int | None = None, size: int | None = None) -> RunList[Run]:
         """Give the runs of this experiment, newest first.
 
         Args:
@@ -69,7 +73,7 @@ class Experiment:
         Example:
             runs = experiment.list_runs()
         """
-        return [Run(one) for one in portal.call(self._async.list_runs, page, size)]
+        return RunList(Run(one) for one in portal.call(self._async.list_runs, page, size))
 
     def iter_runs(self) -> RunIterator:
         """Give the runs of this experiment, newest first, as they come.

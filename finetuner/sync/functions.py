@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from finetuner.aio.calls import DEFAULT_PAGE_SIZE
+from finetuner.aio.notebook import RunList
 from finetuner.aio.rerun import RunChanges
 from finetuner.api.plan import Plan
 from finetuner.api.selecting import RunFilter
@@ -196,7 +197,7 @@ def list_runs(
     metric: str | Sequence[str] | None = None,
     sort: str | None = None,
     with_config: bool = True,
-) -> list[Run]:
+) -> RunList[Run]:
     """Give runs, newest first: each that matched throughout the call, each once.
 
     Pages are fetched at the same time. `run.info` of each costs no further request.
@@ -325,7 +326,7 @@ def delete_run(run_name: str, experiment_name: str | None = None) -> None:
 
 def delete_runs(
     experiment_name: str | None = None, *, filters: RunFilter | Iterable[Run] | None = None, dry_run: bool = False
-) -> list[Run]:
+) -> RunList[Run]:
     """Delete all runs of an experiment, or of all, or those that a filter tells; those made meanwhile stay.
 
     Args:
@@ -346,7 +347,7 @@ def delete_runs(
     return _client().delete_runs(experiment_name, filters=filters, dry_run=dry_run)
 
 
-def cancel_runs(filters: RunFilter | Iterable[Run], *, dry_run: bool = False) -> list[Run]:
+def cancel_runs(filters: RunFilter | Iterable[Run], *, dry_run: bool = False) -> RunList[Run]:
     """Stop those of these runs that have not ended, or take them out of the queue.
 
     Args:
@@ -393,7 +394,7 @@ def as_completed(runs: Iterable[Run], timeout_s: float | None = None) -> Complet
     return _client().as_completed(runs, timeout_s)
 
 
-def wait_all(runs: Iterable[Run], timeout_s: float | None = None) -> list[Run]:
+def wait_all(runs: Iterable[Run], timeout_s: float | None = None) -> RunList[Run]:
     """Wait until all these runs have ended, over one connection, and give them in the order given.
 
     Args:

@@ -72,6 +72,12 @@ class Run:
     def __repr__(self) -> str:
         return repr(self._async).replace("AsyncRun", "Run", 1)
 
+    def __str__(self) -> str:
+        return str(self._async)
+
+    def _repr_html_(self) -> str:
+        return self._async._repr_html_()
+
     def refresh(self) -> Run:
         """Ask the server how the run stands, renew `info`, and give the run back.
 

@@ -63,3 +63,22 @@ def test_cells_call_without_a_warning_and_an_interrupt_ends_the_wait(
     kernel.interrupt_kernel()
     assert list(said) == ["cleaned up", "KeyboardInterrupt"]
     assert cell(client, "say(portal.call(double, 4))") == ["8"]
+
+
+def test_a_list_of_runs_is_displayed_as_html_and_as_text(client: BlockingKernelClient) -> None:
+    source = """
+import datetime as dt
+from finetuner.aio.notebook import RunList
+from finetuner.aio.run import AsyncRun
+RunList([AsyncRun(None, {"id": "a" * 24, "seq": 1, "name": "calm-curie", "experiment_name": "default",
+    "status": "FAILED", "details": "<b>why</b>", "artifact_id": "b" * 24, "created_at": "2026-01-01T00:00:00Z"})])
+"""
+    asked = client.execute(source)
+    while True:
+        message = client.get_iopub_msg(timeout=LIMIT_S)
+        if message["parent_header"].get("msg_id") == asked and message["msg_type"] in {"execute_result", "error"}:
+            break
+    data = message["content"]["data"]
+    assert "calm-curie" in data["text/html"]
+    assert "&lt;b&gt;why&lt;/b&gt;" in data["text/html"]
+    assert data["text/plain"].startswith("[<AsyncRun calm-curie FAILED")
