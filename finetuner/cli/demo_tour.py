@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import numpy as np
 
-from finetuner.aio.console import PlainConsole
-from finetuner.aio.live import feed
 from finetuner.api.words import duration, size
 from finetuner.callback import EvaluationCallback
 from finetuner.cli import demo_scripts as scripts
+from finetuner.cli.console import PlainConsole
 from finetuner.cli.demo_data import DemoData, write_demo_data
 from finetuner.cli.demo_view import Answer, Asked, View
 from finetuner.cli.files import write_text
 from finetuner.cli.following import run_json, tell_stopped
+from finetuner.cli.live import feed
 from finetuner.cli.names import shown_name
 from finetuner.cli.render import print_json
 from finetuner.cli.text import note

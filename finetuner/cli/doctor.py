@@ -60,7 +60,7 @@ def doctor(context: click.Context, timeout_s: float, as_json: bool) -> None:
 def _print(finding: Finding) -> None:
     from rich.text import Text  # noqa: PLC0415 - help and completion load none of it
 
-    from finetuner.aio.console import PlainConsole  # noqa: PLC0415
+    from finetuner.cli.console import PlainConsole  # noqa: PLC0415
 
     out = PlainConsole()
     state = (f"{finding.state:<8}", STYLES[finding.state])

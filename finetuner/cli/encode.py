@@ -176,7 +176,7 @@ def _bar(source: Texts, *, show: bool | None) -> Iterator[Any]:
     """Show on a terminal's stderr how far it is: a share of the file, or a number of texts."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415 - as above
 
-    from finetuner.aio.console import PlainConsole  # noqa: PLC0415
+    from finetuner.cli.console import PlainConsole  # noqa: PLC0415
 
     is_shown = (sys.stderr.isatty() and not sys.stdout.isatty()) if show is None else show
     bar = Progress(

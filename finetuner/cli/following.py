@@ -11,14 +11,13 @@ import anyio
 import attrs
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from finetuner.aio.console import PlainConsole
-from finetuner.aio.live import Live, feed, live
-from finetuner.aio.saying import say
 from finetuner.api import convert
 from finetuner.api.words import duration
+from finetuner.cli.console import PlainConsole
+from finetuner.cli.live import Live, feed, live
 from finetuner.cli.names import ending, shown_name
 from finetuner.cli.render import print_json
-from finetuner.cli.text import note
+from finetuner.cli.text import note, say
 from finetuner.errors import RunFailed, WaitTimeout
 
 if TYPE_CHECKING:

@@ -80,7 +80,7 @@ def _row(model: ModelInfo, here: str | None) -> tuple[str, ...]:
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
     from rich.table import Table  # noqa: PLC0415 - help and completion load none of it
 
-    from finetuner.aio.console import PlainConsole  # noqa: PLC0415
+    from finetuner.cli.console import PlainConsole  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in COLUMNS:

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from finetuner.aio.console import PlainConsole
 from finetuner.api import convert
 from finetuner.api.standing import details_text, progress_text, took_s
 from finetuner.api.types import Json, Metrics, RunInfo, RunStatus
 from finetuner.api.visible import visible
 from finetuner.api.words import ago, count, duration
+from finetuner.cli.console import PlainConsole
 from finetuner.cli.names import shown_name
 
 STYLES: Final[Mapping[RunStatus, str]] = {

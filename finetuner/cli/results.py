@@ -9,9 +9,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from finetuner.aio.console import PlainConsole
 from finetuner.api.types import Metrics
 from finetuner.api.visible import visible
+from finetuner.cli.console import PlainConsole
 from finetuner.cli.render import metrics_table
 from finetuner.cli.text import note
 

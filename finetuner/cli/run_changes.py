@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from finetuner.aio.saying import say
 from finetuner.cli.completing import complete_variables
 from finetuner.cli.names import find_run, run_argument, shown_name
 from finetuner.cli.settings import Settings
 from finetuner.cli.submitting import secrets as secrets_of
-from finetuner.cli.text import note
+from finetuner.cli.text import note, say
 from finetuner.cli.values import options_callback
 
 if TYPE_CHECKING:

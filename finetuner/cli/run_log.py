@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from finetuner.aio.saying import say
 from finetuner.cli.names import ending, find_run, run_argument, shown_name
 from finetuner.cli.settings import Settings
-from finetuner.cli.text import note
+from finetuner.cli.text import note, say
 
 if TYPE_CHECKING:
     from finetuner.aio.client import AsyncClient

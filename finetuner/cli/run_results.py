@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from finetuner.aio.saying import say
 from finetuner.cli.names import complete_runs, experiment_option, find_run, run_argument
 from finetuner.cli.settings import Settings
-from finetuner.cli.text import note, say_json
+from finetuner.cli.text import note, say, say_json
 
 if TYPE_CHECKING:
     from finetuner.aio.client import AsyncClient

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from finetuner.aio.saying import say
 from finetuner.api.words import count
 from finetuner.cli import run_changes, run_log, run_results
 from finetuner.cli.exits import ExitCode
 from finetuner.cli.names import ending, find_run, run_argument, runs_argument, shown_name
 from finetuner.cli.settings import Settings
-from finetuner.cli.text import note
+from finetuner.cli.text import note, say
 
 if TYPE_CHECKING:
     from finetuner.aio.client import AsyncClient

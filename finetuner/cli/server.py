@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from finetuner.aio.saying import say
 from finetuner.cli.exits import ExitCode
-from finetuner.cli.text import note, say_json
+from finetuner.cli.text import note, say, say_json
 from finetuner.errors import InvalidInput
 
 if TYPE_CHECKING:

@@ -150,8 +150,8 @@ def print_plan(
 ) -> None:
     """Print what a submission would do."""
     plan = settings.run(lambda client: fit(client, arguments))
-    from finetuner.aio.saying import say  # noqa: PLC0415
     from finetuner.cli import render  # noqa: PLC0415 - help and completion load none of it
+    from finetuner.cli.text import say  # noqa: PLC0415
 
     if as_json:
         render.print_json(plan)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import Any, TextIO
 
-from finetuner.aio.saying import line_for
+from finetuner.api.visible import visible
 
 
 def say_json(value: Any, *, indent: bool = True) -> None:
@@ -20,3 +20,14 @@ def note(text: str) -> None:
     for line in text.split("\n"):
         sys.stderr.write(line_for(sys.stderr, line) + "\n")
     sys.stderr.flush()
+
+
+def line_for(stream: TextIO, text: str) -> str:
+    """Give one line as this stream may have it: made visible on a terminal, as it is elsewhere."""
+    return visible(text) if stream.isatty() else text
+
+
+def say(text: str = "") -> None:
+    """Print one line of a run's own text on stdout, at once."""
+    sys.stdout.write(line_for(sys.stdout, text) + "\n")
+    sys.stdout.flush()

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from finetuner.aio.console import PlainConsole
-from finetuner.aio.saying import say
 from finetuner.api import types
 from finetuner.api.visible import visible
 from finetuner.api.words import duration
+from finetuner.cli.console import PlainConsole
+from finetuner.cli.text import say
 
 if TYPE_CHECKING:
     from finetuner.aio.client import AsyncClient
