@@ -49,11 +49,11 @@ async def test_a_list_a_file_and_its_name_are_one_data_set_uploaded_once(client:
 
 async def test_options_tell_how_a_file_is_read(client: AsyncClient, tmp_path: Path) -> None:
     path = tmp_path / "labelled.csv"
-    path.write_bytes("b\u00e4r;animal\nrose;plant\nwolf;animal\n".encode("latin-1"))
-    options = CSVOptions(size=2, encoding="latin-1", is_labeled=True)
+    path.write_bytes("b\u00e4r;animal\nrose;plant\nwolf;animal\noak;plant\n".encode("latin-1"))
+    options = CSVOptions(size=3, encoding="latin-1", is_labeled=True)
     run = await client.fit("all-minilm-l6-v2", path, csv_options=options, progress=False)
     (stored,) = [data for data in await client.list_datasets() if data.name == run.train_data]
-    assert (stored.kind, stored.columns, stored.rows) == ("labelled", ("text", "label"), 2)
+    assert (stored.kind, stored.columns, stored.rows) == ("labelled", ("text", "label"), 3)
 
 
 async def test_data_of_an_evaluation_is_uploaded_and_named_in_the_config(client: AsyncClient) -> None:
