@@ -179,7 +179,17 @@ class MissingExtra(FinetunerError, ImportError):
 
 
 class NotLoggedIn(FinetunerError, PermissionError):
-    """The server wants a token, and there is none, or it was refused."""
+    """The server wants a token, and there is none, or it was refused.
+
+    Attributes:
+        reason: Which of the two, without what to do about it.
+        host: The server's URL, where it is known.
+    """
+
+    def __init__(self, message: str, *, reason: str | None = None, host: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = message if reason is None else reason
+        self.host = host
 
 
 class NotAllowed(FinetunerError, PermissionError):

@@ -107,12 +107,15 @@ def to_error(answer: Answer, what: str, url: str) -> FinetunerError:
             detail, run_name=str(body.get("run_name") or ""), failure=convert.lenient(failure, Failure)
         )
     kind = _BY_CODE.get(code) or _BY_STATUS.get(answer.status, ServerError)
-    if kind is errors.NotLoggedIn:
-        detail = f"{detail}; call finetuner.login(host={url!r}, token=...) or set FINETUNER_TOKEN"
     if issubclass(kind, ServerError):
         shown = f"{detail} ({what}, request {request_id})" if request_id else f"{detail} ({what})"
         return kind(shown, status=answer.status, request_id=request_id)
-    return kind(detail)
+    return _not_logged_in(detail, url) if kind is errors.NotLoggedIn else kind(detail)
+
+
+def _not_logged_in(reason: str, url: str) -> errors.NotLoggedIn:
+    advice = f"call finetuner.login(host={url!r}, token=...) or set FINETUNER_TOKEN"
+    return errors.NotLoggedIn(f"{reason}; {advice}", reason=reason, host=url)
 
 
 def _fields(answer: Answer) -> Mapping[str, Any]:
@@ -142,4 +145,6 @@ def _foreign(answer: Answer, what: str, url: str, request_id: str | None) -> Fin
     if issubclass(kind, ServerError):
         hint = "; is this a Finetuner server?" if kind is errors.BadResponse else ""
         return kind(f"{shown}{hint}", status=answer.status, request_id=request_id)
+    if kind is errors.NotLoggedIn:
+        return _not_logged_in(shown, url)
     return kind(f"{shown}; call finetuner.login(host={url!r}, token=...)")

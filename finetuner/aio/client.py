@@ -116,7 +116,9 @@ class AsyncClient(ExperimentCalls, DatasetCalls, ModelCalls):
             if not (sys.stdin.isatty() if interactive is None else interactive):
                 raise NotLoggedIn(
                     f"no token for {address.url}: call finetuner.login(host={address.url!r}, token=...) or set "
-                    "FINETUNER_TOKEN; `finetuner server user add` on the server makes one"
+                    "FINETUNER_TOKEN; `finetuner server user add` on the server makes one",
+                    reason=f"no token for {address.url}",
+                    host=address.url,
                 )
             given = await ask_secret(f"Token for {address.url}: ")
             endpoint.point(None, given)

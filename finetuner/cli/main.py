@@ -130,6 +130,18 @@ def run(arguments: Sequence[str]) -> int:
     return ExitCode.OK
 
 
+def _said(error: BaseException) -> str:
+    """Give an error in the words of the command line: what Python has a call for, it has a command for."""
+    from finetuner.errors import NotLoggedIn  # noqa: PLC0415 - only failures need it
+
+    if isinstance(error, NotLoggedIn) and error.host is not None:
+        return (
+            f"{error.reason}; `{PROGRAM} --host {error.host} login --force` asks for a token and keeps it. Whoever "
+            f"runs the server makes one: `{PROGRAM} server user add NAME`, and `server user token NAME` a new one"
+        )
+    return str(error)
+
+
 def report(error: BaseException) -> int:
     """Tell an error in one line, with the traceback where FINETUNER_DEBUG asks for it, and give its exit code."""
     from finetuner.errors import FinetunerError, ServerStartFailed  # noqa: PLC0415 - only failures need it
@@ -141,7 +153,7 @@ def report(error: BaseException) -> int:
     if debug:
         note("".join(traceback.format_exception(error)).rstrip())
     if isinstance(error, FinetunerError):
-        note(f"Error: {error}")
+        note(f"Error: {_said(error)}")
         if isinstance(error, ServerStartFailed):
             note("\n".join(f"  {line[:LOG_CHARS]}" for line in error.log[-5:]))
         return exit_code(error)

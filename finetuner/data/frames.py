@@ -51,18 +51,6 @@ def read_records(records: Iterator[Any], *, is_labeled: bool) -> tuple[Iterator[
     return read_named([str(name) for name in names], values(), is_labeled=is_labeled)
 
 
-def texts_of(frame: Frame) -> list[Any]:
-    """Give the values of a series, or of a frame's only column.
-
-    Raises:
-        InvalidData: There is more than one column.
-    """
-    names, rows = _table(frame)
-    if len(names) > 1:
-        raise InvalidData(f"it has {len(names)} columns; choose the one with the texts, such as data['text']")
-    return [row[0] for row in rows]
-
-
 def _table(frame: Any) -> tuple[list[str], Iterator[Sequence[Any]]]:
     if is_a(frame, "pandas", "DataFrame"):
         return [str(name) for name in frame.columns], frame.itertuples(index=False, name=None)

@@ -355,8 +355,6 @@ class Supervisor:
     def _result(self, failure: Json | None) -> Json:
         self._log.append(self._log_lines.finish())
         self._events.append(self._event_lines.finish())
-        self._log.close()
-        self._events.close()
         code = self._return_code
         if failure is not None:
             outcome = "failed"
@@ -366,6 +364,11 @@ class Supervisor:
             outcome = "finished"
         else:
             outcome, failure = "failed", self._event_lines.failure or failure_of_code(code or 0)
+        last_lines = _last_lines(self._run_dir / "log")
+        if failure is not None:
+            self._log.append(last_words(last_lines, failure))
+        self._log.close()
+        self._events.close()
         refused = self._log.error or self._events.error
         dropped_bytes = self._log.dropped_bytes + self._events.dropped_bytes
         if dropped_bytes and self._event_lines.failure is None and outcome != "cancelled":
@@ -375,6 +378,7 @@ class Supervisor:
             "exit_code": code if code is not None and code >= 0 else None,
             "signal": -code if code is not None and code < 0 else None,
             "failure": failure,
+            "last_lines": last_lines,
         }
 
 
@@ -387,10 +391,19 @@ def bury(run_dir: Path, job: Json) -> Json:
     if events and not events.endswith(b"\n"):
         size_bytes = (run_dir / "events.jsonl").stat().st_size
         os.truncate(run_dir / "events.jsonl", size_bytes - len(events) + events.rfind(b"\n") + 1)
-    if _tail(run_dir / "log", 1) not in {b"", b"\n"}:
-        with (run_dir / "log").open("ab") as log, contextlib.suppress(OSError):
-            log.write(b"\n")
-    return {"outcome": "lost", "exit_code": None, "signal": None, "failure": _last_failure(events) or failure_of_loss()}
+    failure, last_lines = _last_failure(events) or failure_of_loss(), _last_lines(run_dir / "log")
+    cut = b"" if _tail(run_dir / "log", 1) in {b"", b"\n"} else b"\n"
+    with contextlib.suppress(OSError), (run_dir / "log").open("ab") as log:
+        log.write(cut + last_words(last_lines, failure))
+    return {"outcome": "lost", "exit_code": None, "signal": None, "failure": failure, "last_lines": last_lines}
+
+
+def last_words(last_lines: list[str], failure: Json) -> bytes:
+    """Give the line that says in the log why the run failed, unless the job has said so itself."""
+    message = " ".join(failure["message"].split())
+    if message and any(message[: LAST_LINE_CHARACTERS // 2] in " ".join(line.split()) for line in last_lines):
+        return b""
+    return f"failed: {failure['type']}: {message}\n".encode(errors="replace")
 
 
 def write_exit(run_dir: Path, fields: Json) -> None:
@@ -408,8 +421,8 @@ def write_exit(run_dir: Path, fields: Json) -> None:
         part.rename(artifact)
     fields = {
         "schema": SCHEMA,
-        **fields,
         "last_lines": _last_lines(run_dir / "log"),
+        **fields,
         "log_bytes": _size_bytes(run_dir / "log") or 0,
         "events_bytes": _size_bytes(run_dir / "events.jsonl") or 0,
         "artifact_bytes": _size_bytes(artifact),

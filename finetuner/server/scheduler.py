@@ -21,9 +21,9 @@ from finetuner.errors import Failure, FinetunerError
 from finetuner.server.executors.subprocess_executor import SubprocessExecutor
 from finetuner.server.follower import Follower
 from finetuner.server.settings import Settings
-from finetuner.server.store import changes, idempotency, runs, scheduling
+from finetuner.server.store import changes, idempotency, run_secrets, runs, scheduling
 from finetuner.server.store.blobs import Blobs
-from finetuner.server.store.database import Database
+from finetuner.server.store.database import Database, Transaction
 from finetuner.server.store.runs import QueuedRun
 
 _RETRY_S: Final = 2.0
@@ -158,7 +158,7 @@ class Scheduler:
         gpu = await asyncio.to_thread(self.executor.gpu, run_id)
         async with self._database.write() as tx:
             is_started = await runs.started(tx, run_id, "cpu" if gpu is None else "cuda")
-            await runs.take_secrets(tx, run_id)
+            await run_secrets.take(tx, run_id)
         if is_started:
             return self._follow(run_id, offset=0, gpu=gpu)
         await self.cancel(run_id)
@@ -212,7 +212,7 @@ class Scheduler:
                 # The process starts inside the transaction: a cancel comes before it or after it, never between.
                 is_started = await runs.started(tx, run.id, device, gpus=None if gpu is None else 1)
                 if is_started:
-                    secrets = await runs.take_secrets(tx, run.id)
+                    secrets = await run_secrets.take(tx, run.id)
                     await asyncio.to_thread(self.executor.start, run, secrets)
         except (FinetunerError, OSError) as error:
             if isinstance(error, OSError) and error.errno in _PASSING:
@@ -221,6 +221,8 @@ class Scheduler:
             return None
         if not is_started:
             await asyncio.to_thread(self.executor.remove, run.id)
+            async with self._database.write() as tx:
+                await self._say_end(tx, run.id, runs.CANCELLED_BEFORE)
             return None
         _log.info("run started", run_id=run.id, name=run.name, device=device, gpu=gpu)
         return self._follow(run.id, offset=0, gpu=gpu)
@@ -231,7 +233,13 @@ class Scheduler:
         details = f"could not start: {told}"
         failure = Failure(type=type(error).__name__, message=told)
         async with self._database.write() as tx:
+            await self._say_end(tx, run_id, failure)
             await runs.ended(tx, run_id, status=RunStatus.FAILED, details=details, failure=failure)
+
+    async def _say_end(self, tx: Transaction, run_id: str, failure: Failure) -> None:
+        """Have the log of a run that never ran say why, unless it is being deleted: nothing would take that away."""
+        if await runs.get(tx, run_id, with_config=False) is not None:
+            await asyncio.to_thread(self.executor.say_end, run_id, failure)
 
     async def _model(self, run: QueuedRun) -> Path | None:
         artifact_id = (run.config.get("model") or {}).get("artifact")

@@ -98,7 +98,8 @@ async def test_following_prints_the_log_and_fails_when_the_run_did(shell: Shell,
     good = await _fit(shell, "--train-data", data, "--run-name", "followed", "--follow")
     assert (good.returncode, good.stdout) == (0, "this is followed\ndone\n"), good.stderr
     failed = await _fit(shell, "--train-data", data, "--run-name", "fail-followed", "-f")
-    assert (failed.returncode, failed.stdout) == (ExitCode.RUN_FAILED, "this is fail-followed\nit went wrong\n")
+    said = "this is fail-followed\nit went wrong\nfailed: ExitCode: the job ended with exit code 7\n"
+    assert (failed.returncode, failed.stdout) == (ExitCode.RUN_FAILED, said)
     assert "Error: run 'fail-followed' failed" in failed.stderr
     as_json = await _fit(shell, "--train-data", data, "--run-name", "fail-json", "--follow", "--json")
     assert as_json.returncode == ExitCode.RUN_FAILED

@@ -43,7 +43,8 @@ def test_a_token_is_checked_kept_and_used(team: tuple[str, Shell], user: Shell) 
     token = server("server", "user", "add", "ada").stdout.strip()
     stranger = user("--host", url, "runs", "list")
     assert stranger.returncode == ExitCode.ERROR
-    assert "login" in stranger.stderr
+    assert f"`finetuner --host {url} login --force` asks for a token" in stranger.stderr
+    assert "finetuner.login(" not in stranger.stderr
     (user.cwd / "token").write_text(f"{token}\n")
     logged_in = user("--host", url, "--token-file", "token", "login")
     assert (logged_in.returncode, logged_in.stdout) == (0, ""), logged_in.stderr

@@ -122,6 +122,9 @@ class Case:
             written = read(self.run_dir / name)
             assert len(written) == size_bytes
             assert written == b"" or written.endswith(b"\n")
+            if name == "log" and ended.failure is not None:
+                written, _, said = written.partition(b"failed: ")
+                assert said.decode() == f"{ended.failure.type}: {ended.failure.message}\n", "its log does not say why"
             whole = noted.startswith(written)
             assert whole or (ended.outcome == "lost" and name == "log" and noted.startswith(written[:-1]))
             if ended.outcome == "finished":

@@ -120,8 +120,9 @@ class TestObserve:
             log.write(b"cut he")
             events.write(json.dumps(told).encode() + b'\n{"kind": "prog')
         ended = end(run_dir)
-        assert (run_dir / "log").read_bytes() == b"1\ncut he\n"
-        assert ended.log_bytes == 9
+        whole = b"1\ncut he\nfailed: MemoryError: it said so itself\n"
+        assert (run_dir / "log").read_bytes() == whole
+        assert (ended.log_bytes, ended.last_lines) == (len(whole), ("1", "cut he"))
         assert rundir.read_events(run_dir, 0) == ([told], ended.events_bytes)
         assert ended.outcome == "lost"
         assert ended.failure is not None

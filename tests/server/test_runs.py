@@ -16,7 +16,7 @@ from sqlalchemy import text
 from finetuner.api import convert
 from finetuner.api.types import RunInfo, RunStatus
 from finetuner.server.executors.subprocess_executor import SubprocessExecutor
-from finetuner.server.store import runs
+from finetuner.server.store import run_secrets, runs
 from tests.server.serving import Client, Service, run_body
 
 pytestmark = pytest.mark.anyio
@@ -315,8 +315,8 @@ async def test_secrets_are_never_given_back_and_gone_when_taken(client: Client, 
     listed = await client.call("runs_list")
     assert b"hush-hush" not in made.body + listed.body + (await client.call("run_get", id=run_id)).body
     async with quiet.database.write() as tx:
-        assert await runs.take_secrets(tx, run_id) == {"WANDB_API_KEY": "hush-hush"}
-        assert await runs.take_secrets(tx, run_id) == {}
+        assert await run_secrets.take(tx, run_id) == {"WANDB_API_KEY": "hush-hush"}
+        assert await run_secrets.take(tx, run_id) == {}
 
 
 async def test_a_deleted_run_is_gone_for_readers_and_its_name_is_free(client: Client, quiet: Service) -> None:

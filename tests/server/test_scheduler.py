@@ -157,7 +157,10 @@ async def test_a_cancelled_run_that_waits_never_starts(service: Service, setting
     answer = await service.client.call("run_cancel", id=second["id"])
     assert (answer.status, answer.json["status"]) == (200, "FAILED")
     assert answer.json["details"] == "cancelled before it started"
-    assert not run_dir(settings, second).exists()
+    assert (
+        await service.client.call("run_logs", id=second["id"])
+    ).body == b"failed: Cancelled: cancelled before it started\n"
+    assert not (run_dir(settings, second) / "job.json").exists()
     again = await service.client.call("run_cancel", id=second["id"])
     assert again.json == answer.json
 

@@ -14,7 +14,7 @@ from finetuner.api.config import RunRequest
 from finetuner.api.convert import lenient
 from finetuner.api.types import Progress, RunInfo, RunStatus
 from finetuner.errors import Failure
-from finetuner.server.store import changes, runs, submission, users
+from finetuner.server.store import changes, run_secrets, runs, submission, users
 from finetuner.server.store.database import Database, Transaction
 from finetuner.server.store.submission import Submission
 from finetuner.server.store.tables import RUNS, SECRETS
@@ -93,7 +93,7 @@ async def test_a_waiting_run_that_is_cancelled_never_starts(database: Database, 
         assert await runs.request_cancel(tx, run_id) is RunStatus.FAILED
         assert await runs.queued(tx, 10) == []
         assert not await runs.started(tx, run_id, "cpu")
-        assert await runs.take_secrets(tx, run_id) == {}
+        assert await run_secrets.take(tx, run_id) == {}
         assert await runs.request_cancel(tx, run_id) is RunStatus.FAILED
         assert await runs.request_cancel(tx, "0" * 24) is None
     async with database.read() as conn:
@@ -181,7 +181,7 @@ async def test_a_deleted_run_stays_for_the_scheduler_until_it_is_forgotten(datab
         await runs.started(tx, run_id, "cpu")
         assert await runs.delete_where(tx, RUNS.c.id == run_id) == [run_id]
         assert await runs.delete_where(tx, RUNS.c.id == run_id) == []
-        assert await runs.take_secrets(tx, run_id) == {}
+        assert await run_secrets.take(tx, run_id) == {}
         assert await runs.get(tx, run_id) is None
         (active,) = await runs.active(tx)
         assert (active.deleting, active.cancel_requested, active.experiment_name) == (True, True, None)
@@ -293,7 +293,7 @@ async def test_a_secret_is_in_no_file_once_it_was_taken(
     assert any(b"hush-hush" in path.read_bytes() for path in tmp_path.iterdir())
     async with database.write() as tx:
         if how == "taken":
-            assert await runs.take_secrets(tx, run_id) == {"A": secret}
+            assert await run_secrets.take(tx, run_id) == {"A": secret}
         elif how == "ended":
             await runs.request_cancel(tx, run_id)
         else:
@@ -309,7 +309,7 @@ async def test_a_secret_that_a_reader_held_up_goes_with_the_next_commit(
     async with database.read(is_snapshot=True) as conn:
         assert await runs.queued(conn, 1)
         async with database.write() as tx:
-            await runs.take_secrets(tx, run_id)
+            await run_secrets.take(tx, run_id)
     async with database.write() as tx:
         await make(tx, owner_id)
     assert not [path.name for path in tmp_path.iterdir() if b"hush-hush" in path.read_bytes()]

@@ -46,7 +46,7 @@ class Meter:
             steps=self._total,
             examples_per_s=None if a_second is None else round(a_second, 2),
             left_s=None if left_s is None else round(left_s, 2),
-            is_last=self._done == self._total,
+            is_kept=self._done == self._total,
         )
         if a_second is not None and left_s is not None and now - self._logged_at > _LOG_PAUSE_S:
             self._logged_at = now

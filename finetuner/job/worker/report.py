@@ -77,9 +77,9 @@ class Report:
         loss: float | None = None,
         examples_per_s: float | None = None,
         left_s: float | None = None,
-        is_last: bool = False,
+        is_kept: bool = False,
     ) -> None:
-        """Tell how far the run is. Calls that come too fast are merged, but for a new phase and the last step."""
+        """Tell how far the run is. Calls that come too fast are merged, but for a new phase and what is to be kept."""
         values: dict[str, Any] = {
             "phase": phase,
             "epoch": epoch,
@@ -93,7 +93,7 @@ class Report:
         with self._lock:
             is_new_phase = self._progress is None or self._progress["phase"] != phase
             self._progress = values
-            is_due = is_new_phase or is_last or time.monotonic() - self._sent_at >= _MIN_PAUSE_S
+            is_due = is_new_phase or is_kept or time.monotonic() - self._sent_at >= _MIN_PAUSE_S
             if is_due:
                 self._send_progress()
 

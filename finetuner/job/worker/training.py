@@ -151,7 +151,7 @@ class StepReport(TrainerCallback):
             loss=loss,
             examples_per_s=round(examples_per_s, 2),
             left_s=round(left_s, 2),
-            is_last=step == steps,
+            is_kept=step in {1, steps},
         )
         every = max(1, math.ceil(steps / _LOG_LINES))
         if step in {1, steps} or step % every == 0 or now - self._logged_at > _LOG_PAUSE_S:

@@ -36,6 +36,8 @@ class RunView:
     task: str
     tags: tuple[str, ...]
     created: str
+    started: str
+    finished: str
 
 
 def view(row: Row[Any], *, queue_position: int | None = None) -> RunView:
@@ -57,6 +59,8 @@ def view(row: Row[Any], *, queue_position: int | None = None) -> RunView:
         task=row.task,
         tags=tuple(shown.plain(tag) for tag in orjson.loads(row.tags)),
         created=shown.time(row.created_at),
+        started=shown.time(row.started_at),
+        finished=shown.time(row.finished_at),
     )
 
 

@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -173,6 +173,19 @@ def observe(run_dir: Path) -> Observation:
     finally:
         os.close(alive)
     return _ended(run_dir) or Observation(state="running", started_at=_started_at(run_dir))
+
+
+def say_end(run_dir: Path, text: str) -> None:
+    """Leave a log that says why a run never ran, where it has no log; a start finds the directory safe to replace.
+
+    Raises:
+        StorageFull: The disk has no room for it.
+    """
+    with _room(run_dir):
+        run_dir.mkdir(mode=0o700, exist_ok=True)
+        for name, data in (("alive", b""), ("log", text.encode(errors="replace") + b"\n")):
+            with suppress(FileExistsError):
+                _write_new(run_dir / name, data)
 
 
 def is_held(run_dir: Path) -> bool:

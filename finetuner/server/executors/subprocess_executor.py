@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import attrs
+import structlog
 
 from finetuner.api.embedded import source_root
-from finetuner.errors import Conflict, StateCorrupt
+from finetuner.api.visible import visible
+from finetuner.errors import Conflict, Failure, FinetunerError, StateCorrupt
 from finetuner.server.executors import rundir
 from finetuner.server.settings import Settings
 from finetuner.server.store.runs import QueuedRun
@@ -32,6 +34,7 @@ _PASSED_ON: Final = re.compile(
 _SECRET: Final = re.compile(r"\w*(TOKEN|KEY|SECRET|PASSWORD)")
 """What of that is nobody's but the server's: a job gets such things from its own `secrets` or its caller."""
 _LEFTOVERS: Final = frozenset({".gone", ".part"})
+_log = structlog.get_logger(__name__)
 _WORKER: Final = ("{python}", "-P", "-m", "finetuner.job.worker", "{run_dir}")
 
 
@@ -120,6 +123,14 @@ class SubprocessExecutor:
         events, end = rundir.read_events(path, offset)
         size = _size(path / "events.jsonl")
         return Look(observation=observation, events=events, offset=end, is_all=end == offset or end >= size)
+
+    def say_end(self, run_id: str, failure: Failure) -> None:
+        """Have the log of a run that never ran say why; where the disk refuses, its row alone does."""
+        said = visible(" ".join(f"failed: {failure.type}: {failure.message}".split()))
+        try:
+            rundir.say_end(self.path(run_id), said)
+        except (FinetunerError, OSError) as error:
+            _log.warning("the end of a run could not be written into its log", run_id=run_id, error=str(error))
 
     def is_held(self, run_id: str) -> bool:
         """Whether the supervisor of a run lives."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -27,7 +28,7 @@ async def cancel(request: web.Request) -> web.Response:
     """Ask a run to end; asking again, or asking one that has ended, changes nothing."""
     async with request.app[keys.DATABASE].write() as tx:
         row = await asked.run_row(request, tx)
-        status = await _ask_to_end(tx, row, user_of(request).name)
+        status = await _ask_to_end(request, tx, row)
     if status is RunStatus.STARTED:
         await request.app[keys.SCHEDULER].cancel(row.id)
     async with request.app[keys.DATABASE].read() as conn:
@@ -48,7 +49,7 @@ async def batch(request: web.Request) -> web.Response:
             found = await runs.listed_ids(tx, user.id, ids)
             live = [row for row in found if not lifecycle.is_terminal(RunStatus(row.status))]
             done = [row.id for row in live]
-            started = [row.id for row in live if await _ask_to_end(tx, row, user.name) is RunStatus.STARTED]
+            started = [row.id for row in live if await _ask_to_end(request, tx, row) is RunStatus.STARTED]
     if body.action == "delete":
         asked.remove_runs(request, done)
     else:
@@ -57,11 +58,13 @@ async def batch(request: web.Request) -> web.Response:
     return asked.json_response({"done": done})
 
 
-async def _ask_to_end(tx: Transaction, row: Row[Any], who: str) -> RunStatus | None:
-    """Ask a run to end, and give its status now."""
+async def _ask_to_end(request: web.Request, tx: Transaction, row: Row[Any]) -> RunStatus | None:
+    """Ask a run to end, and give its status now; the log of one that never starts says so before its row does."""
+    if row.status == RunStatus.CREATED:
+        await asyncio.to_thread(request.app[keys.SCHEDULER].executor.say_end, row.id, runs.CANCELLED_BEFORE)
     status = await runs.request_cancel(tx, row.id)
     if status is RunStatus.STARTED and not row.details.startswith(STOPPING):
-        await runs.set_details(tx, row.id, f"{STOPPING}cancelled by {who}")
+        await runs.set_details(tx, row.id, f"{STOPPING}cancelled by {user_of(request).name}")
     return status
 
 

@@ -16,7 +16,7 @@ from finetuner.api.types import RunStatus, Task
 from finetuner.errors import FieldError, InvalidInput
 from finetuner.server import asked, keys
 from finetuner.server.auth import user_of
-from finetuner.server.store import experiments, listing, runs
+from finetuner.server.store import experiments, listing, run_secrets, runs
 from finetuner.server.store.listing import RunFilter
 from finetuner.server.store.tables import RUNS
 
@@ -32,7 +32,7 @@ async def get(request: web.Request) -> web.Response:
     async with request.app[keys.DATABASE].read() as conn:
         row = await asked.run_row(request, conn, with_config=with_config)
         place = await runs.queue_position(conn, row)
-        secret_names = await runs.secret_names(conn, row.id)
+        secret_names = await run_secrets.names(conn, row.id)
     return asked.json_response(runs.to_json(row, queue_position=place, secret_names=secret_names))
 
 

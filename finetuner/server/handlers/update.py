@@ -13,7 +13,7 @@ from finetuner.api.checks import refusal, tag_errors, update_errors
 from finetuner.api.config import RunUpdate
 from finetuner.api.convert import read_json
 from finetuner.server import asked, keys
-from finetuner.server.store import runs
+from finetuner.server.store import run_secrets, runs
 
 
 async def update(request: web.Request) -> web.Response:
@@ -35,7 +35,7 @@ async def update(request: web.Request) -> web.Response:
             await runs.update_words(tx, row, description=description, tags=tags)
         row = await asked.run_row(request, tx, with_config=True)
         place = await runs.queue_position(tx, row)
-        secret_names = await runs.secret_names(tx, row.id)
+        secret_names = await run_secrets.names(tx, row.id)
     return asked.json_response(runs.to_json(row, queue_position=place, secret_names=secret_names))
 
 

@@ -16,13 +16,14 @@ from finetuner.api import lifecycle
 from finetuner.api.convert import write
 from finetuner.api.types import ChangeKind, Progress, RunStatus, Task
 from finetuner.errors import Failure
-from finetuner.server.store import blob_rows, changes, clock
+from finetuner.server.store import blob_rows, changes, clock, run_secrets
 from finetuner.server.store.database import Connection, Transaction
 from finetuner.server.store.run_columns import WITH_CONFIG, WITHOUT_CONFIG, to_json
 from finetuner.server.store.tables import EXPERIMENTS, RUN_DATA, RUN_TAGS, RUNS, SECRETS
 
 __all__ = ["ActiveRun", "QueuedRun", "to_json"]
 
+CANCELLED_BEFORE: Final = Failure(type="Cancelled", message="cancelled before it started")
 JOINED: Final = RUNS.join(EXPERIMENTS, EXPERIMENTS.c.id == RUNS.c.experiment_id)
 """Runs that readers see: one that is being deleted has no experiment."""
 
@@ -244,7 +245,7 @@ async def ended(
     }
     has_changed = await _change_status(tx, run_id, status, values)
     if has_changed:
-        await _erase_secrets(tx, run_id)
+        await run_secrets.erase(tx, run_id)
     return has_changed
 
 
@@ -355,41 +356,12 @@ async def request_cancel(tx: Transaction, run_id: str) -> RunStatus | None:
         return None
     status = RunStatus(row.status)
     if status is RunStatus.CREATED:
-        details = "cancelled before it started"
-        failure = Failure(type="Cancelled", message=details)
-        await ended(tx, run_id, status=RunStatus.FAILED, details=details, failure=failure)
+        failure = CANCELLED_BEFORE
+        await ended(tx, run_id, status=RunStatus.FAILED, details=failure.message, failure=failure)
         return RunStatus.FAILED
     if status is RunStatus.STARTED:
         await tx.run(update(RUNS).where(RUNS.c.id == run_id).values(cancel_requested=True))
     return status
-
-
-async def take_secrets(tx: Transaction, run_id: str) -> dict[str, str]:
-    """Give the secrets of a run, of which the database then has the names alone."""
-    values = {name: value for name, value in (await _secrets(tx, run_id)).items() if value is not None}
-    if values:
-        await _erase_secrets(tx, run_id)
-    return values
-
-
-async def secret_names(conn: Connection, run_id: str) -> list[str]:
-    """Give the names of the secrets that a run was given."""
-    return list(await _secrets(conn, run_id))
-
-
-async def _secrets(conn: Connection, run_id: str) -> dict[str, str | None]:
-    text = await conn.scalar(select(SECRETS.c.json).where(SECRETS.c.run_id == run_id))
-    values: dict[str, str | None] = {} if text is None else orjson.loads(text)
-    return values
-
-
-async def _erase_secrets(tx: Transaction, run_id: str) -> None:
-    """Keep the names alone: who runs the same again is told what to give anew."""
-    names = await secret_names(tx, run_id)
-    if names:
-        nothing = orjson.dumps(dict.fromkeys(names)).decode()
-        await tx.run(update(SECRETS).where(SECRETS.c.run_id == run_id).values(json=nothing))
-        tx.has_erased = True
 
 
 async def delete_where(tx: Transaction, *conditions: ColumnElement[bool]) -> list[str]:

@@ -132,6 +132,7 @@ async def test_a_run_is_cancelled_and_one_that_has_ended_stays_as_it_is(submit: 
         await waiting.result()
     await run.cancel()
     assert await run.status() is RunStatus.FAILED
+    assert (await run.logs())[-1].startswith("failed: Cancelled: ")
     ended = await (await submit()).wait(LIMIT_S)
     await ended.cancel()
     assert await ended.status() is RunStatus.FINISHED

@@ -127,6 +127,7 @@ def test_a_run_is_cancelled_and_one_that_has_ended_stays_as_it_is(submit: Submit
         waiting.result()
     run.cancel()
     assert run.status() is RunStatus.FAILED
+    assert run.logs()[-1].startswith("failed: Cancelled: ")
     ended = submit().wait(LIMIT_S)
     ended.cancel()
     assert ended.status() is RunStatus.FINISHED

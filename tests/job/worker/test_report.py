@@ -57,7 +57,7 @@ def test_a_new_phase_and_the_last_step_are_never_merged_away(pipe: tuple[int, Bi
     write, stream = pipe
     report = Report(write)
     for step in range(1, 101):
-        report.progress(phase="training", step=step, steps=100, is_last=step == 100)
+        report.progress(phase="training", step=step, steps=100, is_kept=step == 100)
     report.progress(phase="saving")
     seen = [json.loads(stream.readline())]
     while seen[-1]["phase"] != "saving":

@@ -437,6 +437,7 @@ async def follow_live(context: BrowserContext, service: Service) -> None:
     await expect(listed.page.get_by_label("Status").get_by_role("link", name="FINISHED")).to_contain_text("1")
     await expect(shown.page.locator("#metrics")).to_contain_text("+0.5000")
     await expect(shown.page.get_by_role("link", name="The run has ended")).to_be_visible()
+    await expect(shown.page.locator("[data-part=finished]")).to_contain_text(":")
     await expect(shown.page.get_by_role("link", name="Cancel…")).to_have_count(0)
     await expect(logged.page.locator(".view .line")).to_have_count(2)
     await turn_away(logged, is_hidden=False)

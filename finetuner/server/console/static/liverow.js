@@ -21,6 +21,10 @@ export function update(element, run) {
     text.textContent = run.text;
     text.title = run.text;
   }
+  for (const name of ["started", "finished"]) {
+    const time = part(name);
+    if (time) time.textContent = run[name] || "-";
+  }
   const length = part("duration");
   if (length) {
     length.textContent = run.duration;

@@ -1,6 +1,6 @@
 // How a run goes: the chart of its losses, its metrics and the last lines of its log, live.
 
-import { followRun, id } from "./head.js";
+import { followRun, head, id } from "./head.js";
 import { plain } from "./shown.js";
 
 const PAUSE_MS = 1000;
@@ -138,7 +138,7 @@ async function readEvents() {
   lossChart.draw(losses);
   duringChart.draw(during);
   const said = losses.inWords();
-  document.getElementById("loss-said").textContent = said || "No step was taken yet.";
+  document.getElementById("loss-said").textContent = said || ("over" in head.dataset ? "No step was taken." : "No step was taken yet.");
   lossChart.describe(`Loss by step: ${said}`);
   duringChart.describe(`Metrics by step: ${during.inWords()}`);
 }
