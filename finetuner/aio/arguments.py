@@ -9,7 +9,7 @@ import numbers
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TextIO, TypeVar, Union, Unpack, get_args, get_origin
+from typing import Any, Final, Literal, TextIO, TypeVar, Union, Unpack, get_args, get_origin
 
 from finetuner.api.sources import Frame
 from finetuner.callback import Callback
@@ -140,6 +140,8 @@ def _fits(value: Any, kind: Any) -> bool:
     if kind is TextIO:
         return hasattr(value, "read")
     origin = get_origin(kind) or kind
+    if origin is Literal:
+        return value in get_args(kind)
     if origin in {list, Sequence, Iterable}:
         wanted = Iterable if origin is Iterable else Sequence | set | frozenset
         return isinstance(value, wanted) and not isinstance(value, str | bytes | Mapping)
@@ -148,6 +150,8 @@ def _fits(value: Any, kind: Any) -> bool:
 
 def _shown(kind: Any) -> str:
     origin = get_origin(kind) or kind
+    if origin is Literal:
+        return " or ".join(map(repr, get_args(kind)))
     if origin in {list, Sequence, Iterable}:
         inner = next(iter(get_args(kind)), Any)
         items = {str: "texts", Any: "rows or texts"}.get(inner) or " or ".join(map(_shown, _kinds(inner)))

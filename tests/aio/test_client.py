@@ -44,9 +44,11 @@ async def test_lists_are_filtered_by_the_server_and_put_in_order_here(client: As
     assert await client.list_runs(tag="sifted", sort="created", finished_after=made[0].info.created_at) == made
     assert await client.list_runs(tag="sifted", created_before=high.info.created_at) == [low]
     assert [run async for run in client.iter_runs(tag="sifted", finished_before="2020-01-01")] == []
+    with pytest.raises(errors.InvalidInput, match=r"by must be 'status', not 'day' \(str\)"):
+        await client.count_runs(by="day")  # type: ignore[arg-type]
     failed = RunFilter(tag="sifted", status="FAILED")
     assert await client.count_runs(failed) == dict.fromkeys(map(str, RunStatus), 0)
-    assert (await client.count_runs(RunFilter(tag="sifted")))["FINISHED"] == 3
+    assert (await client.count_runs(RunFilter(tag="sifted"), by="status"))["FINISHED"] == 3
     for wrong in ({"sort": "size"}, {"sort": "name", "page": 1}, {"metric": "after"}, {"finished_after": "now"}):
         with pytest.raises(errors.InvalidInput, match=next(iter(wrong))):
             await client.list_runs(**wrong)
