@@ -188,7 +188,7 @@ class NotLoggedIn(FinetunerError, PermissionError):
 
     def __init__(self, message: str, *, reason: str | None = None, host: str | None = None) -> None:
         super().__init__(message)
-        self.reason = message if reason is None else reason
+        self.reason: str = message if reason is None else reason
         self.host = host
 
 
