@@ -79,6 +79,9 @@ class AsyncClient(ExperimentCalls, DatasetCalls, ModelCalls):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.host}>"
 
+    def _when_interrupted(self) -> str:
+        return "what was submitted goes on: finetuner.list_runs() has it"
+
     async def login(
         self,
         force: bool = False,

@@ -117,6 +117,13 @@ class AsyncRun:
     def _repr_html_(self) -> str:
         return run_html(self.info)
 
+    def _when_interrupted(self) -> str:
+        if self.info.status.is_terminal:
+            return ""
+        where = "" if self.experiment_name == "default" else f", {self.experiment_name!r}"
+        found = f"finetuner.get_run({self.name!r}{where})"
+        return f"the run goes on: {found}.wait() waits for it again, and .cancel() stops it"
+
     def _request(self, route: str, **query: object) -> Request:
         return Request(route=f"run_{route}", parts={"id": self.id}, query=query)
 
@@ -302,14 +309,14 @@ class AsyncRun:
                 run._raise_if_failed()  # noqa: SLF001 - a method of this class
         return self
 
-    def _raise_if_failed(self) -> None:
+    def _raise_if_failed(self, more: str = "") -> None:
         info = self.info
         if info.status is not RunStatus.FAILED:
             return
         failure = info.failure or Failure(type="Unknown", message=info.details)
         hint = f" {failure.hint}" if failure.hint else ""
         raise RunFailed(
-            f"run {info.name!r} failed: {info.details or failure.message}.{hint}".replace("..", "."),
+            f"run {info.name!r} failed: {info.details or failure.message}.{hint}".replace("..", ".") + more,
             run_name=info.name,
             failure=failure,
         )

@@ -8,7 +8,7 @@ from typing import Literal
 
 import attrs
 
-from finetuner.aio.arguments import checked
+from finetuner.aio.arguments import checked, checked_items
 from finetuner.aio.calls import ClientCalls, page_query
 from finetuner.aio.listing import AsyncRunIterator
 from finetuner.aio.notebook import RunList
@@ -266,7 +266,7 @@ class RunCalls(ClientCalls):
 
     async def _chosen(self, filters: RunFilter | Iterable[AsyncRun]) -> RunList[AsyncRun]:
         if not isinstance(filters, RunFilter):
-            return RunList(dict.fromkeys(filters))
+            return RunList(dict.fromkeys(checked_items("filters", filters, AsyncRun)))
         async with self._iter_runs(filters, with_config=False) as found:
             return RunList([run async for run in found])
 
@@ -296,7 +296,7 @@ class RunCalls(ClientCalls):
                 async for change in changes:
                     print(change.kind, change.run_id, change.after)
         """
-        run_ids = None if runs is None else [run.id for run in runs]
+        run_ids = None if runs is None else [run.id for run in checked_items("runs", runs, AsyncRun)]
         return AsyncWatch(self._transport, run_ids=run_ids, since=since)
 
     def as_completed(self, runs: Iterable[AsyncRun], timeout_s: float | None = None) -> AsyncCompleted:
@@ -310,7 +310,7 @@ class RunCalls(ClientCalls):
             async for run in client.as_completed(runs):
                 print(run.name, run.info.status)
         """
-        return AsyncCompleted(self._transport, list(runs), timeout_s=timeout_s)
+        return AsyncCompleted(self._transport, checked_items("runs", runs, AsyncRun), timeout_s=timeout_s)
 
     async def wait_all(self, runs: Iterable[AsyncRun], timeout_s: float | None = None) -> RunList[AsyncRun]:
         """Wait until all these runs have ended, over one connection, and give them in the order given.
@@ -320,18 +320,20 @@ class RunCalls(ClientCalls):
             timeout_s: Longest wait in seconds; None waits for ever.
 
         Raises:
-            RunFailed: One of them failed; raised when all have ended.
+            RunFailed: One of them failed, or several, which the message names; raised when all have ended.
             WaitTimeout: The time was up; the runs go on.
 
         Example:
             await client.wait_all(runs, timeout_s=3600)
         """
-        wanted = RunList(runs)
+        wanted = RunList(checked_items("runs", runs, AsyncRun))
         async with self.as_completed(wanted, timeout_s) as ended:
             async for _ in ended:
                 pass
-        for run in wanted:
-            run._raise_if_failed()  # noqa: SLF001 - one package
+        failed = [run for run in wanted if run.info.status is RunStatus.FAILED]
+        if failed:
+            names = ", ".join(run.name for run in failed[1:4]) + (", ..." if len(failed) > 4 else "")
+            failed[0]._raise_if_failed(f" So did {len(failed) - 1} of the others: {names}." if names else "")  # noqa: SLF001
         return wanted
 
 
@@ -346,4 +348,5 @@ def _within(experiment_name: str, filters: RunFilter | Iterable[AsyncRun] | None
         if other not in (None, experiment_name):
             raise InvalidInput(f"experiment_name={experiment_name!r} and filters, which say {other!r}, contradict")
         return attrs.evolve(filters or RunFilter(), experiment_name=experiment_name)
-    return [run for run in filters if run.experiment_name == experiment_name]
+    chosen = checked_items("filters", filters, AsyncRun)
+    return [run for run in chosen if run.experiment_name == experiment_name]

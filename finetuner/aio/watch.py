@@ -74,6 +74,9 @@ class AsyncWatch(AsyncStream[Change, Change]):
         self.cursor = entry.cursor
         return entry
 
+    def _when_interrupted(self) -> str:
+        return f"the runs go on: client.watch(since={self.cursor}) gives what changes from here on"
+
     async def _release(self) -> None:
         self._feed.close()
 
@@ -157,6 +160,9 @@ class AsyncCompleted(AsyncStream["AsyncRun", "AsyncRun"]):
 
     def _give(self, entry: AsyncRun) -> AsyncRun:
         return entry
+
+    def _when_interrupted(self) -> str:
+        return f"nothing was stopped: {len(self._waiting)} of the runs go on, and can be waited for again"
 
     async def _release(self) -> None:
         self._feed.close()

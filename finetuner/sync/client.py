@@ -23,7 +23,7 @@ from finetuner.api.types import DatasetInfo, RunStatus, Task
 from finetuner.callback import Callback, DataSource
 from finetuner.data import CSVOptions
 from finetuner.model import EmbeddingModel, SynthesisModels
-from finetuner.portal import portal
+from finetuner.portal import inner, inners, portal
 from finetuner.sync.experiment import Experiment
 from finetuner.sync.listing import RunIterator
 from finetuner.sync.run import Run
@@ -378,9 +378,7 @@ class Client:
             for one in portal.call(
                 self._async.delete_runs,
                 experiment_name,
-                filters=filters
-                if isinstance(filters, RunFilter) or filters is None
-                else [one._async for one in filters],
+                filters=filters if isinstance(filters, RunFilter) or filters is None else inners(filters),
                 dry_run=dry_run,
             )
         )
@@ -403,9 +401,7 @@ class Client:
         return RunList(
             Run(one)
             for one in portal.call(
-                self._async.cancel_runs,
-                filters if isinstance(filters, RunFilter) else [one._async for one in filters],
-                dry_run=dry_run,
+                self._async.cancel_runs, filters if isinstance(filters, RunFilter) else inners(filters), dry_run=dry_run
             )
         )
 
@@ -421,7 +417,7 @@ class Client:
                 for change in changes:
                     print(change.kind, change.run_id, change.after)
         """
-        return Watch(portal.run(self._async.watch, runs if runs is None else [one._async for one in runs], since))
+        return Watch(portal.run(self._async.watch, runs if runs is None else inners(runs), since))
 
     def as_completed(self, runs: Iterable[Run], timeout_s: float | None = None) -> Completed:
         """Give runs in the order in which they end, failed ones too, over one connection.
@@ -434,7 +430,7 @@ class Client:
             for run in client.as_completed(runs):
                 print(run.name, run.info.status)
         """
-        return Completed(portal.run(self._async.as_completed, [one._async for one in runs], timeout_s))
+        return Completed(portal.run(self._async.as_completed, inners(runs), timeout_s))
 
     def wait_all(self, runs: Iterable[Run], timeout_s: float | None = None) -> RunList[Run]:
         """Wait until all these runs have ended, over one connection, and give them in the order given.
@@ -444,13 +440,13 @@ class Client:
             timeout_s: Longest wait in seconds; None waits for ever.
 
         Raises:
-            RunFailed: One of them failed; raised when all have ended.
+            RunFailed: One of them failed, or several, which the message names; raised when all have ended.
             WaitTimeout: The time was up; the runs go on.
 
         Example:
             client.wait_all(runs, timeout_s=3600)
         """
-        return RunList(Run(one) for one in portal.call(self._async.wait_all, [one._async for one in runs], timeout_s))
+        return RunList(Run(one) for one in portal.call(self._async.wait_all, inners(runs), timeout_s))
 
     @overload
     def fit(
@@ -909,7 +905,7 @@ class Client:
         Example:
             again = client.rerun(run, epochs=3, learning_rate=1e-4)
         """
-        got = portal.call(lambda: self._async.rerun(run._async, dry_run=dry_run, **changes))
+        got = portal.call(lambda: self._async.rerun(inner(run), dry_run=dry_run, **changes))
         return Run(got) if isinstance(got, AsyncRun) else got
 
     def upload_dataset(

@@ -402,7 +402,7 @@ def wait_all(runs: Iterable[Run], timeout_s: float | None = None) -> RunList[Run
         timeout_s: Longest wait in seconds; None waits for ever.
 
     Raises:
-        RunFailed: One of them failed; raised when all have ended.
+        RunFailed: One of them failed, or several, which the message names; raised when all have ended.
         WaitTimeout: The time was up; the runs go on.
 
     Example:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,6 +123,42 @@ async def test_many_are_waited_for_together(client: AsyncClient, submit: AsyncSu
         assert {each.name async for each in ended} == {held.name, queued[0].name}
     assert await client.wait_all(iter([queued[0], held]), timeout_s=LIMIT_S) == [queued[0], held]
     assert await client.wait_all([]) == []
+
+
+async def test_many_that_failed_are_told_by_one_error(client: AsyncClient, submit: AsyncSubmit) -> None:
+    runs = [await submit(f"lost-{number}", exit=3) for number in range(3)]
+    with pytest.raises(errors.RunFailed, match=r"'lost-0' failed: .*So did 2 of the others: lost-1, lost-2\.$"):
+        await client.wait_all(runs, LIMIT_S)
+
+
+@pytest.mark.parametrize("of", [list, iter])
+async def test_what_is_no_run_is_refused_by_its_place(client: AsyncClient, submit: AsyncSubmit, of: Any) -> None:
+    run = await submit()
+    with pytest.raises(errors.InvalidInput, match=r"^runs\[1\] must be Run, not 5 \(int\)$"):
+        await client.wait_all(of([run, 5]))
+    with pytest.raises(errors.InvalidInput, match=r"^runs\[0\] must be Run, not 'calm' \(str\)$"):
+        client.as_completed(of(["calm"]))
+    with pytest.raises(errors.InvalidInput, match=r"^runs\[0\] must be Run, not None "):
+        client.watch(of([None]))
+    with pytest.raises(errors.InvalidInput, match=r"^filters\[0\] must be Run, not 5 "):
+        await client.cancel_runs(of([5]))
+    with pytest.raises(errors.InvalidInput, match=r"^filters\[0\] must be Run, not 5 "):
+        await client.delete_runs("default", filters=of([5]))
+
+
+async def test_what_is_no_list_of_runs_is_refused(client: AsyncClient) -> None:
+    wrong: Any = 5
+    name: Any = "calm"
+    with pytest.raises(errors.InvalidInput, match=r"^runs must be a list of Run, not 5 \(int\)$"):
+        await client.wait_all(wrong)
+    with pytest.raises(errors.InvalidInput, match=r"^runs must be a list of Run, not 'calm' \(str\)$"):
+        client.as_completed(name)
+    with pytest.raises(errors.InvalidInput, match=r"^runs must be a list of Run or None, not 5 \(int\)$"):
+        client.watch(wrong)
+    with pytest.raises(errors.InvalidInput, match=r"^filters must be RunFilter or a list of Run, not 5 \(int\)$"):
+        await client.cancel_runs(wrong)
+    with pytest.raises(errors.InvalidInput, match=r"^run must be Run or None, not 5 \(int\)$"):
+        await client.console_url(wrong)
 
 
 async def test_a_run_is_cancelled_and_one_that_has_ended_stays_as_it_is(submit: AsyncSubmit, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,6 +118,42 @@ def test_many_are_waited_for_together(client: Client, submit: Submit, tmp_path: 
         assert {each.name for each in ended} == {held.name, queued[0].name}
     assert client.wait_all(iter([queued[0], held]), timeout_s=LIMIT_S) == [queued[0], held]
     assert client.wait_all([]) == []
+
+
+def test_many_that_failed_are_told_by_one_error(client: Client, submit: Submit) -> None:
+    runs = [submit(f"lost-{number}", exit=3) for number in range(3)]
+    with pytest.raises(errors.RunFailed, match="'lost-0' failed: .*So did 2 of the others: lost-1, lost-2\\.$"):
+        client.wait_all(runs, LIMIT_S)
+
+
+@pytest.mark.parametrize("of", [list, iter])
+def test_what_is_no_run_is_refused_by_its_place(client: Client, submit: Submit, of: Any) -> None:
+    run = submit()
+    with pytest.raises(errors.InvalidInput, match="^runs\\[1\\] must be Run, not 5 \\(int\\)$"):
+        client.wait_all(of([run, 5]))
+    with pytest.raises(errors.InvalidInput, match="^runs\\[0\\] must be Run, not 'calm' \\(str\\)$"):
+        client.as_completed(of(["calm"]))
+    with pytest.raises(errors.InvalidInput, match="^runs\\[0\\] must be Run, not None "):
+        client.watch(of([None]))
+    with pytest.raises(errors.InvalidInput, match="^filters\\[0\\] must be Run, not 5 "):
+        client.cancel_runs(of([5]))
+    with pytest.raises(errors.InvalidInput, match="^filters\\[0\\] must be Run, not 5 "):
+        client.delete_runs("default", filters=of([5]))
+
+
+def test_what_is_no_list_of_runs_is_refused(client: Client) -> None:
+    wrong: Any = 5
+    name: Any = "calm"
+    with pytest.raises(errors.InvalidInput, match="^runs must be a list of Run, not 5 \\(int\\)$"):
+        client.wait_all(wrong)
+    with pytest.raises(errors.InvalidInput, match="^runs must be a list of Run, not 'calm' \\(str\\)$"):
+        client.as_completed(name)
+    with pytest.raises(errors.InvalidInput, match="^runs must be a list of Run or None, not 5 \\(int\\)$"):
+        client.watch(wrong)
+    with pytest.raises(errors.InvalidInput, match="^filters must be RunFilter or a list of Run, not 5 \\(int\\)$"):
+        client.cancel_runs(wrong)
+    with pytest.raises(errors.InvalidInput, match="^run must be Run or None, not 5 \\(int\\)$"):
+        client.console_url(wrong)
 
 
 def test_a_run_is_cancelled_and_one_that_has_ended_stays_as_it_is(submit: Submit, tmp_path: Path) -> None:
