@@ -14,6 +14,7 @@ from finetuner.aio.arguments import checked
 from finetuner.aio.dataset_calls import DatasetCalls
 from finetuner.aio.endpoint import Endpoint
 from finetuner.aio.experiment_calls import ExperimentCalls
+from finetuner.aio.follow_calls import FollowCalls
 from finetuner.aio.model_calls import ModelCalls
 from finetuner.aio.question import ask_secret
 from finetuner.aio.run import AsyncRun
@@ -22,7 +23,7 @@ from finetuner.errors import InvalidInput, NotLoggedIn
 
 
 @checked
-class AsyncClient(ExperimentCalls, DatasetCalls, ModelCalls):
+class AsyncClient(ExperimentCalls, FollowCalls, DatasetCalls, ModelCalls):
     """The SDK for asyncio programs. Safe with many tasks of one event loop, and in one loop after another.
 
     Args:

@@ -11,6 +11,7 @@ from finetuner import errors
 from finetuner.aio.client import AsyncClient
 from finetuner.aio.logstream import AsyncLogStream
 from finetuner.aio.watch import AsyncCompleted, AsyncWatch
+from finetuner.api.selecting import RunFilter
 from finetuner.api.types import RunStatus
 from tests.aio.conftest import Home
 from tests.behaviours.aio.conftest import AsyncSubmit
@@ -146,6 +147,41 @@ async def test_what_is_no_run_is_refused_by_its_place(client: AsyncClient, submi
         await client.delete_runs("default", filters=of([5]))
 
 
+async def test_a_watch_of_a_filter_tells_of_runs_that_come_to_match_and_match_no_longer(
+    client: AsyncClient, submit: AsyncSubmit, tmp_path: Path
+) -> None:
+    first = await submit("w-first", gate=str(tmp_path / "gate"))
+    await submit("other-first")
+    seen = []
+    async with client.watch(RunFilter(name_prefix="w-", status=["CREATED", "STARTED"])) as changes:
+        async for change in changes:
+            assert change.run is None or change.run.name.startswith("w-")
+            if change.kind == "snapshot":
+                assert change.run_id == first.id
+                second = await submit("w-second", gate=str(tmp_path / "gate"))
+                await submit("other-second")
+            elif change.kind == "created":
+                assert change.run_id == second.id
+                (tmp_path / "gate").touch()
+            if change.after is not None and change.after.is_terminal:
+                seen.append(change.run_id)
+            if len(seen) == 2:
+                break
+    assert set(seen) == {first.id, second.id}
+
+
+async def test_a_watch_of_a_filter_tells_of_deletions_of_what_matched(client: AsyncClient, submit: AsyncSubmit) -> None:
+    kept, gone = await submit("d-kept"), await submit("d-gone")
+    other = await submit("e-other")
+    await client.wait_all([kept, gone, other], LIMIT_S)
+    async with client.watch(RunFilter(name_prefix="d-")) as changes:
+        assert {(await anext(changes)).run_id for _ in range(2)} == {kept.id, gone.id}
+        await other.delete()
+        await gone.delete()
+        change = await anext(changes)
+        assert (change.kind, change.run_id, change.run) == ("deleted", gone.id, None)
+
+
 async def test_what_is_no_list_of_runs_is_refused(client: AsyncClient) -> None:
     wrong: Any = 5
     name: Any = "calm"
@@ -153,7 +189,7 @@ async def test_what_is_no_list_of_runs_is_refused(client: AsyncClient) -> None:
         await client.wait_all(wrong)
     with pytest.raises(errors.InvalidInput, match=r"^runs must be a list of Run, not 'calm' \(str\)$"):
         client.as_completed(name)
-    with pytest.raises(errors.InvalidInput, match=r"^runs must be a list of Run or None, not 5 \(int\)$"):
+    with pytest.raises(errors.InvalidInput, match=r"^runs must be RunFilter or a list of Run or None, not 5 \(int\)$"):
         client.watch(wrong)
     with pytest.raises(errors.InvalidInput, match=r"^filters must be RunFilter or a list of Run, not 5 \(int\)$"):
         await client.cancel_runs(wrong)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from finetuner import errors
+from finetuner.api.selecting import RunFilter
 from finetuner.api.types import RunStatus
 from finetuner.sync import Client, Completed, LogStream, Watch
 from tests.aio.conftest import Home
@@ -141,6 +142,41 @@ def test_what_is_no_run_is_refused_by_its_place(client: Client, submit: Submit, 
         client.delete_runs("default", filters=of([5]))
 
 
+def test_a_watch_of_a_filter_tells_of_runs_that_come_to_match_and_match_no_longer(
+    client: Client, submit: Submit, tmp_path: Path
+) -> None:
+    first = submit("w-first", gate=str(tmp_path / "gate"))
+    submit("other-first")
+    seen = []
+    with client.watch(RunFilter(name_prefix="w-", status=["CREATED", "STARTED"])) as changes:
+        for change in changes:
+            assert change.run is None or change.run.name.startswith("w-")
+            if change.kind == "snapshot":
+                assert change.run_id == first.id
+                second = submit("w-second", gate=str(tmp_path / "gate"))
+                submit("other-second")
+            elif change.kind == "created":
+                assert change.run_id == second.id
+                (tmp_path / "gate").touch()
+            if change.after is not None and change.after.is_terminal:
+                seen.append(change.run_id)
+            if len(seen) == 2:
+                break
+    assert set(seen) == {first.id, second.id}
+
+
+def test_a_watch_of_a_filter_tells_of_deletions_of_what_matched(client: Client, submit: Submit) -> None:
+    kept, gone = (submit("d-kept"), submit("d-gone"))
+    other = submit("e-other")
+    client.wait_all([kept, gone, other], LIMIT_S)
+    with client.watch(RunFilter(name_prefix="d-")) as changes:
+        assert {next(changes).run_id for _ in range(2)} == {kept.id, gone.id}
+        other.delete()
+        gone.delete()
+        change = next(changes)
+        assert (change.kind, change.run_id, change.run) == ("deleted", gone.id, None)
+
+
 def test_what_is_no_list_of_runs_is_refused(client: Client) -> None:
     wrong: Any = 5
     name: Any = "calm"
@@ -148,7 +184,7 @@ def test_what_is_no_list_of_runs_is_refused(client: Client) -> None:
         client.wait_all(wrong)
     with pytest.raises(errors.InvalidInput, match="^runs must be a list of Run, not 'calm' \\(str\\)$"):
         client.as_completed(name)
-    with pytest.raises(errors.InvalidInput, match="^runs must be a list of Run or None, not 5 \\(int\\)$"):
+    with pytest.raises(errors.InvalidInput, match="^runs must be RunFilter or a list of Run or None, not 5 \\(int\\)$"):
         client.watch(wrong)
     with pytest.raises(errors.InvalidInput, match="^filters must be RunFilter or a list of Run, not 5 \\(int\\)$"):
         client.cancel_runs(wrong)
