@@ -190,6 +190,19 @@ async def test_many_runs_are_cancelled_and_deleted_by_a_filter(
         await client.cancel_runs("bulk")  # type: ignore[arg-type]
 
 
+async def test_a_run_cancelled_at_any_moment_of_its_start_says_so_in_its_log(
+    client: AsyncClient, submit: Submit, tmp_path: Path
+) -> None:
+    for number in range(60):
+        run = await submit(gate=str(tmp_path / "never"))
+        for _ in range(number % 30):
+            await asyncio.sleep(0.0005)
+        await run.cancel()
+        while await run.status() is not RunStatus.FAILED:
+            pass
+        assert (await run.logs())[-1].startswith("failed: Cancelled: ")
+
+
 async def test_many_runs_are_tagged_by_a_filter(
     client: AsyncClient, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:

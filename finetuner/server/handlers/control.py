@@ -28,7 +28,7 @@ from finetuner.server.store.tables import RUNS
 
 async def cancel(request: web.Request) -> web.Response:
     """Ask a run to end; asking again, or asking one that has ended, changes nothing."""
-    async with request.app[keys.DATABASE].write() as tx:
+    async with request.app[keys.SCHEDULER].starting, request.app[keys.DATABASE].write() as tx:
         row = await asked.run_row(request, tx)
         status = await _ask_to_end(request, tx, row)
     if status is RunStatus.STARTED:
@@ -47,7 +47,7 @@ async def batch(request: web.Request) -> web.Response:
     user = user_of(request)
     ids = list(dict.fromkeys(body.ids))
     started: list[str] = []
-    async with request.app[keys.DATABASE].write() as tx:
+    async with request.app[keys.SCHEDULER].starting, request.app[keys.DATABASE].write() as tx:
         if body.action == "delete":
             done = await runs.delete_where(tx, RUNS.c.owner_id == user.id, RUNS.c.id.in_(ids))
         elif body.action == "tag":
