@@ -18,7 +18,7 @@ from finetuner.errors import BadResponse
 
 MAX_RUN_FILTERS: Final = 100
 """More runs than this are picked out here, not by the server."""
-KNOWN_KINDS: Final = frozenset({"created", "status", "progress", "metrics", "changed", "deleted"})
+KNOWN_KINDS: Final = frozenset({"created", "status", "progress", "metrics", "changed", "stalled", "resumed", "deleted"})
 
 
 @attrs.frozen

@@ -137,7 +137,7 @@ class Scheduler:
                 self.remove(run.id)
             if run.status is RunStatus.STARTED:
                 gpu = await asyncio.to_thread(self.executor.gpu, run.id)
-                self._follow(run.id, offset=run.events_offset, gpu=gpu, deleting=run.deleting)
+                self._follow(run.id, offset=run.events_offset, gpu=gpu, deleting=run.deleting).is_stalled = None
         for run_id in await asyncio.to_thread(lambda: list(self.executor.run_ids())):
             with _apart(run_id):
                 await self._reconcile_directory(run_id, known.get(run_id))
@@ -171,6 +171,7 @@ class Scheduler:
             offset=offset,
             gpu=gpu,
             deleting=deleting,
+            stall_s=self._settings.stall_s,
             executor=self.executor,
             database=self._database,
             blobs=self._blobs,
