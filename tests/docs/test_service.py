@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("browser")]
 
 SERVICE: Final = ROOT / "docs/examples/service.py"
 JOB: Final = Path(__file__).with_name("service_job.py")
-CSV: Final = "question,answer\nwhere is it,over there\n"
+CSV: Final = "query,passage\nwhere is it,over there\n"
 LINES: Final = [line for part in range(service_job.PARTS) for line in service_job.lines(part)]
 WATCHERS: Final = 100
 ROUNDS: Final = 3
@@ -302,7 +302,7 @@ async def test_the_service_is_restarted_under_its_watchers_who_lose_nothing(
 async def test_a_page_submits_a_file_and_shows_what_became_of_it(
     home: Home, service: Process, tmp_path: Path, session: aiohttp.ClientSession
 ) -> None:
-    (tmp_path / "bad.csv").write_text("question,answer\nwhere is it\n")
+    (tmp_path / "bad.csv").write_text("where is it,over there\nwho is it\n")
     (tmp_path / "good.csv").write_text(CSV)
     async with launched() as browser:
         page = await browser.new_page()
