@@ -56,6 +56,7 @@ from finetuner.sync import delete_runs as delete_runs
 from finetuner.sync import describe_models as describe_models
 from finetuner.sync import encode as encode
 from finetuner.sync import fit as fit
+from finetuner.sync import get_artifact as get_artifact
 from finetuner.sync import get_dataset as get_dataset
 from finetuner.sync import get_experiment as get_experiment
 from finetuner.sync import get_model as get_model

@@ -11,6 +11,7 @@ import aiohttp
 
 from finetuner.aio import credentials
 from finetuner.aio.arguments import checked
+from finetuner.aio.artifact_calls import ArtifactCalls
 from finetuner.aio.dataset_calls import DatasetCalls
 from finetuner.aio.endpoint import Endpoint
 from finetuner.aio.experiment_calls import ExperimentCalls
@@ -23,7 +24,7 @@ from finetuner.errors import InvalidInput, NotLoggedIn
 
 
 @checked
-class AsyncClient(ExperimentCalls, FollowCalls, DatasetCalls, ModelCalls):
+class AsyncClient(ExperimentCalls, FollowCalls, DatasetCalls, ArtifactCalls, ModelCalls):
     """The SDK for asyncio programs. Safe with many tasks of one event loop, and in one loop after another.
 
     Args:

@@ -19,7 +19,7 @@ from finetuner.aio.rerun import RunChanges
 from finetuner.aio.run import AsyncRun
 from finetuner.api.plan import Plan
 from finetuner.api.selecting import RunFilter
-from finetuner.api.types import DatasetInfo, RunStatus, Task
+from finetuner.api.types import ArtifactInfo, DatasetInfo, RunStatus, Task
 from finetuner.callback import Callback, DataSource
 from finetuner.data import CSVOptions
 from finetuner.model import EmbeddingModel, SynthesisModels
@@ -1005,6 +1005,25 @@ class Client:
             client.delete_dataset("pairs-1")
         """
         portal.call(self._async.delete_dataset, name)
+
+    def get_artifact(self, artifact_id: str) -> ArtifactInfo:
+        """Give size, sha256 and files of an artifact by its id; nothing is fetched.
+
+        Args:
+            artifact_id: What `run.artifact_id` is: 24 hexadecimal digits. A run that one has gives the same by
+                `run.artifact()`.
+
+        Raises:
+            InvalidInput: It is no such id.
+            ArtifactNotFound: There is none; it is deleted with its run.
+            RunInProgress: Its run has not ended yet.
+            RunFailed: Its run failed and has no artifact.
+
+        Example:
+            for file in client.get_artifact(run.artifact_id).files:
+                print(file.path, file.size_bytes)
+        """
+        return portal.call(self._async.get_artifact, artifact_id)
 
     def get_model(
         self,

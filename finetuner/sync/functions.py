@@ -16,7 +16,7 @@ from finetuner.aio.notebook import RunList
 from finetuner.aio.rerun import RunChanges
 from finetuner.api.plan import Plan
 from finetuner.api.selecting import RunFilter
-from finetuner.api.types import DatasetInfo, RunStatus, Task
+from finetuner.api.types import ArtifactInfo, DatasetInfo, RunStatus, Task
 from finetuner.callback import Callback, DataSource
 from finetuner.data import CSVOptions
 from finetuner.model import EmbeddingModel, SynthesisModels
@@ -957,6 +957,26 @@ def delete_dataset(name: str) -> None:
         finetuner.delete_dataset("pairs-1")
     """
     _client().delete_dataset(name)
+
+
+def get_artifact(artifact_id: str) -> ArtifactInfo:
+    """Give size, sha256 and files of an artifact by its id; nothing is fetched.
+
+    Args:
+        artifact_id: What `run.artifact_id` is: 24 hexadecimal digits. A run that one has gives the same by
+            `run.artifact()`.
+
+    Raises:
+        InvalidInput: It is no such id.
+        ArtifactNotFound: There is none; it is deleted with its run.
+        RunInProgress: Its run has not ended yet.
+        RunFailed: Its run failed and has no artifact.
+
+    Example:
+        for file in finetuner.get_artifact(run.artifact_id).files:
+            print(file.path, file.size_bytes)
+    """
+    return _client().get_artifact(artifact_id)
 
 
 def get_model(
