@@ -42,6 +42,7 @@ COMMANDS: Final = {
             "finetuner.cli.datasets:data",
             "Upload data sets, list, show and delete them; their names can be given as data.",
         ),
+        ("top", "finetuner.cli.top:top", "Watch all runs at once, over one connection, until q or Ctrl-C."),
         ("models", "finetuner.cli.models:models", "List the models that have a short name."),
         ("encode", "finetuner.cli.encode:encode", "Turn texts into vectors with a model."),
         ("login", "finetuner.cli.login:login", "Store the token for a server."),
