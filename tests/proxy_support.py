@@ -19,6 +19,8 @@ class Fault:
 
     cut_after: int | None = None
     """Bytes of answers to let through before the connection is cut."""
+    cut_after_sent: int | None = None
+    """Bytes of requests to let through before the connection is cut."""
     lose_answer: bool = False
     """Cut when the first byte of an answer is there, letting none through."""
     lose_answer_to: bytes | None = None
@@ -41,6 +43,8 @@ class FaultProxy:
         """Connections that were ended by a fault."""
         self.answered_bytes = 0
         """Bytes let through to clients."""
+        self.sent_bytes = 0
+        """Bytes let through to the server."""
         self.open = 0
         """Connections of clients that are open now."""
         self._server: asyncio.Server | None = None
@@ -100,11 +104,22 @@ class FaultProxy:
     async def _up(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: Fault, loses: asyncio.Event
     ) -> None:
+        left = fault.cut_after_sent
         while data := await reader.read(65536):
             if fault.lose_answer_to is not None and data.startswith(fault.lose_answer_to):
                 loses.set()
-            writer.write(data)
+            piece = data if left is None else data[:left]
+            writer.write(piece)
             await writer.drain()
+            self.sent_bytes += len(piece)
+            if left is not None:
+                left -= len(piece)
+                if left <= 0:
+                    self.cuts += 1
+                    with contextlib.suppress(ConnectionError):
+                        writer.close()
+                        await writer.wait_closed()
+                    return
 
     async def _down(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, left: int | None, loses: asyncio.Event
