@@ -119,6 +119,14 @@ async def test_another_process_goes_on_with_an_upload(client: AsyncClient, tmp_p
         assert proxy.sent_bytes < int(out.split()[0]) - 5_000_000 + LOST_BYTES + HEAD_BYTES
 
 
+async def test_several_who_upload_the_same_at_once_all_have_it(client: AsyncClient) -> None:
+    rows = _rows(3, 5_000)
+    async with _through(client) as (_, one), _through(client) as (_, two):
+        async with asyncio.timeout(120):
+            made = await asyncio.gather(*(each.upload_dataset(rows, "at-once") for each in (client, one, two)))
+    assert made[0] == made[1] == made[2] == await client.get_dataset("at-once")
+
+
 async def test_a_second_fit_with_the_same_data_sends_none_of_it(client: AsyncClient) -> None:
     rows = [(json.dumps({"lines": 1}), "x"), *_rows(2, 1_000)]
     async with _through(client) as (proxy, other):
