@@ -73,6 +73,7 @@ from finetuner.sync import list_runs as list_runs
 from finetuner.sync import login as login
 from finetuner.sync import rerun as rerun
 from finetuner.sync import synthesize as synthesize
+from finetuner.sync import tag_runs as tag_runs
 from finetuner.sync import upload_dataset as upload_dataset
 from finetuner.sync import wait_all as wait_all
 from finetuner.sync import watch as watch

@@ -1,16 +1,20 @@
-"""A loopback TCP proxy that fails as told: cuts at a byte, loses answers, answers 502, makes connections wait."""
+"""Loopback proxies that fail as told: cut at a byte, lose answers or requests, answer late or in the server's place."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+import re
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 import attrs
 
 BAD_GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbad"
+BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0.2\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbusy"
 
 
 @attrs.frozen(kw_only=True)
@@ -27,6 +31,8 @@ class Fault:
     """The same, for the answer to a request that begins so, such as `b"POST"`."""
     is_bad_gateway: bool = False
     """Answer 502 and never reach the server."""
+    resets: bool = False
+    """A cut is a reset, not an end."""
 
 
 class FaultProxy:
@@ -45,6 +51,8 @@ class FaultProxy:
         """Bytes let through to clients."""
         self.sent_bytes = 0
         """Bytes let through to the server."""
+        self.answers: list[bytearray] | None = None
+        """What was let through, by connection, where a list is given to keep it in."""
         self.open = 0
         """Connections of clients that are open now."""
         self._server: asyncio.Server | None = None
@@ -95,9 +103,7 @@ class FaultProxy:
             loses = asyncio.Event()
             if fault.lose_answer:
                 loses.set()
-            await _first(
-                self._up(reader, up_writer, fault, loses), self._down(up_reader, writer, fault.cut_after, loses)
-            )
+            await _first(self._up(reader, up_writer, fault, loses), self._down(up_reader, writer, fault, loses))
         finally:
             up_writer.transport.abort()
 
@@ -122,8 +128,13 @@ class FaultProxy:
                     return
 
     async def _down(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, left: int | None, loses: asyncio.Event
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: Fault, loses: asyncio.Event
     ) -> None:
+        left = fault.cut_after
+        kept = bytearray()
+        if self.answers is not None:
+            self.answers.append(kept)
+        writer.transport.set_write_buffer_limits(0)  # what is counted has left
         while data := await reader.read(65536):
             if loses.is_set():
                 self.cuts += 1
@@ -132,14 +143,26 @@ class FaultProxy:
             writer.write(piece)
             await writer.drain()
             self.answered_bytes += len(piece)
+            if self.answers is not None:
+                kept += piece
             if left is not None:
                 left -= len(piece)
                 if left <= 0:
                     self.cuts += 1
+                    if fault.resets:
+                        _reset(writer)
+                        return
                     with contextlib.suppress(ConnectionError):
                         writer.close()
                         await writer.wait_closed()
                     return
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """End a connection in the way of a machine that knows nothing of it any more."""
+    taken: socket.socket = writer.get_extra_info("socket")
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 async def _first(*works: Coroutine[Any, Any, None]) -> None:
@@ -151,3 +174,68 @@ async def _first(*works: Coroutine[Any, Any, None]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@attrs.frozen(kw_only=True)
+class RequestFault:
+    """What happens to one request; by default nothing."""
+
+    late_s: float = 0.0
+    """How long the whole answer is held back."""
+    answer: bytes | None = None
+    """What the proxy says in the server's place, which never hears of the request."""
+    loses_request: bool = False
+    """The connection is cut before the server hears of the request."""
+    cut_after: int | None = None
+    """Bytes of the answer to let through before the connection is cut; 0: the server did it, and nobody is told."""
+    is_silent: bool = False
+    """The server did it, nobody is told, and the connection stays open."""
+    before: Callable[[], Awaitable[None]] | None = None
+    """Called when the request is in, before the server hears of it."""
+    during: Callable[[], Awaitable[None]] | None = None
+    """Called when the server has the request, before it has answered."""
+    after: Callable[[], Awaitable[None]] | None = None
+    """Called when the server has answered, before the client hears of it."""
+
+
+class RequestProxy(FaultProxy):
+    """Forwards to a server one request a connection; `asks` is told each request's head and says what to do with it."""
+
+    def __init__(self, target_url: str, asks: Callable[[bytes], RequestFault] = lambda _: RequestFault()) -> None:
+        super().__init__(target_url)
+        self.asks = asks
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: Fault) -> None:
+        del fault
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"(?i)\r\nContent-Length: *(\d+)", head)
+        body = await reader.readexactly(int(length[1])) if length else b""
+        asked = self.asks(head)
+        self.cuts += asked != RequestFault()
+        answer = await self._answer(head, body, asked)
+        if asked.is_silent:
+            await reader.read()
+            return
+        writer.write(answer if asked.cut_after is None else answer[: asked.cut_after])
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async def _answer(self, head: bytes, body: bytes, asked: RequestFault) -> bytes:
+        if asked.before is not None:
+            await asked.before()
+        if asked.answer is not None or asked.loses_request:
+            return asked.answer or b""
+        reader, writer = await asyncio.open_connection(*self._target)
+        try:
+            writer.write(head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1) + body)
+            await writer.drain()
+            if asked.during is not None:
+                await asked.during()
+            answer = await reader.read()
+        finally:
+            writer.transport.abort()
+        if asked.after is not None:
+            await asked.after()
+        await asyncio.sleep(asked.late_s)
+        return answer

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import tempfile
-from pathlib import Path
-
 from finetuner.aio import stored_data
 from finetuner.aio.arguments import checked
 from finetuner.aio.calls import ClientCalls
 from finetuner.aio.transport import Request
+from finetuner.aio.workfolder import WorkFolder
 from finetuner.api import convert
 from finetuner.api.names import check_name
 from finetuner.api.types import DatasetInfo
@@ -48,8 +45,8 @@ class DatasetCalls(ClientCalls):
         """
         if name is not None:
             check_name(name, "data set")
-        with tempfile.TemporaryDirectory(prefix="finetuner-data-", ignore_cleanup_errors=True) as folder:
-            prepared = await asyncio.to_thread(prepare, source, csv_options, directory=Path(folder))
+        with WorkFolder() as folder:
+            prepared = await folder.in_thread(lambda: prepare(source, csv_options, directory=folder.path))
             return await stored_data.put(self._transport, prepared, name=name, show=progress)
 
     async def list_datasets(self) -> list[DatasetInfo]:

@@ -11,15 +11,12 @@ from finetuner.aio.reconnect import Reconnecting
 from finetuner.aio.stream import AsyncStream
 from finetuner.aio.transport import Request, Transport
 from finetuner.api.logfilter import check_level
-from finetuner.api.sse import LogBatch, LogDecoder
+from finetuner.api.logreader import Entry, LogReader
 from finetuner.api.types import RunStatus
 from finetuner.errors import InvalidInput, RunDeleted, RunNotFound
 
 if TYPE_CHECKING:
     from finetuner.aio.run import AsyncRun
-
-Entry = tuple[int, str]
-"""The byte offset after a line, and the line."""
 
 
 def log_query(*, tail: int | None, level: str | None, contains: str | None) -> dict[str, object]:
@@ -68,8 +65,6 @@ class AsyncLogStream(AsyncStream[str, Entry]):
         wish = log_query(tail=tail, level=level, contains=contains)
         self._given = after
         """The offset after the last line that the reader got."""
-        self._told = (after, after)
-        """The offset after the last line that came, and how far the log is looked through, which may be further."""
         self.status: RunStatus | None = None
         """How the run ended; None until the stream has ended."""
         self._run_name = run.name
@@ -85,15 +80,15 @@ class AsyncLogStream(AsyncStream[str, Entry]):
                 headers={"Accept": "text/event-stream"},
             )
 
-        self._wire = Reconnecting(transport, request, position=after if tail is None else None)
-        self._decoder = LogDecoder()
-        self._connection = 0
+        self._after = after
+        self._reader = LogReader(after if tail is None else None, resumes_lines=not (level or contains))
+        self._wire = Reconnecting(transport, request, position=self._reader.position)
         self._is_ended = False
 
     @property
     def offset(self) -> int:
         """The byte offset in the log after the last line given, or after what was left out since: where to go on."""
-        last, looked_through = self._told
+        last, looked_through = self._reader.told or (self._after, self._after)
         return looked_through if self._given >= last else self._given
 
     @property
@@ -124,27 +119,16 @@ class AsyncLogStream(AsyncStream[str, Entry]):
                 raise RunDeleted(f"run {self._run_name!r} was deleted while its log was streamed") from error
             if piece is None:
                 return []
-            if piece.connection != self._connection:
-                self._connection, self._decoder = piece.connection, LogDecoder()
-            if entries := self._take(self._decoder.feed(piece.data)):
-                return entries
-        return []
-
-    def _take(self, batch: LogBatch) -> list[Entry]:
-        entries = [(batch.offset_after(index), line) for index, line in enumerate(batch.lines)]
-        position = entries[-1][0] if entries else None
-        if batch.position is not None:
-            position = max(batch.position, position or 0)
-        if position is not None:
-            self._wire.position = position
-            self._told = (entries[-1][0] if entries else self._told[0], position)
-        for event in batch.events:
-            if event.event == "end":
+            entries = self._reader.feed(piece.connection, piece.data)
+            self._wire.position = self._reader.position
+            if (end := self._reader.end) is not None:
                 self._is_ended = True
                 self._wire.close()
                 with contextlib.suppress(ValueError, KeyError, TypeError):
-                    self.status = RunStatus(orjson.loads(event.data)["status"])
-        return entries
+                    self.status = RunStatus(orjson.loads(end.data)["status"])
+            if entries:
+                return entries
+        return []
 
     def _give(self, entry: Entry) -> str:
         self._given, line = entry
@@ -152,6 +136,12 @@ class AsyncLogStream(AsyncStream[str, Entry]):
 
     async def _release(self) -> None:
         self._wire.close()
+
+    def _when_interrupted(self) -> str:
+        return (
+            f"the log of run {self._run_name!r} was read up to byte {self.offset}, and the run is left as it is: "
+            f"run.stream_logs(after={self.offset}) reads on"
+        )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._run_name} at byte {self.offset}>"

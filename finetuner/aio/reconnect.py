@@ -19,6 +19,8 @@ from finetuner.errors import BadResponse, FinetunerError, ServerStartFailed, Ser
 IDLE_TIMEOUT_S: Final = 45.0
 """Three pings of the server: longer silence means that it, or the way to it, is gone."""
 RECONNECT_TIMEOUT_S: Final = 300.0
+SETTLED_S: Final = 1.0
+"""A connection that lasted so long was a good one, though nothing may have been new."""
 
 
 @attrs.frozen
@@ -61,6 +63,9 @@ class Reconnecting:
         self._response: aiohttp.ClientResponse | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connected_at = position
+        self._opened_at: float | None = None
+        self._refused: Refused | None = None
+        """Why the last connection broke, while what came before that is read."""
         self._failures = 0
         self._lost_at: float | None = None
 
@@ -103,30 +108,44 @@ class Reconnecting:
     async def _attempt(self) -> Tried[Piece]:
         if self._closed():
             return Tried(decision=Done())
-        request = self._request(self.position)
+        refused, self._refused = self._refused, None
+        if refused is None:
+            data, refused = await self._receive(self._request(self.position))
+            if data and not self._closed():
+                self._refused = refused
+                return Tried(decision=Done(), value=Piece(self.connections, data))
+        return Tried(decision=Done()) if refused is None else self._decide(refused)
+
+    async def _receive(self, request: Request) -> tuple[bytes, Refused | None]:
+        """Wait for the next bytes; with the last of a connection, or alone, comes why there will be no more by it."""
         try:
             response = self._response or await self._connect(request)
             if isinstance(response, Refused):
-                return self._decide(response)
-            async with asyncio.timeout(self.idle_timeout_s):
-                data = await response.content.readany()
+                return b"", response
+            try:
+                async with asyncio.timeout(self.idle_timeout_s):
+                    data = await response.content.readany()
+            except LOST as error:
+                return _unread(response.content), self._broken(error, request)
             if data:
-                self._failures, self._lost_at = 0, None
-                return Tried(decision=Done(), value=Piece(self.connections, data))
-            refused = Refused(NoAnswer.CONNECTION, self._transport.unavailable("the stream was cut", request))
+                return data, None
+            self.drop()
+            return b"", Refused(NoAnswer.CONNECTION, self._transport.unavailable("the stream was cut", request))
         except ServerStartFailed as error:
             # One that was there may come back, such as when it was killed while it started.
             if not self.connections:
                 raise
-            refused = Refused(NoAnswer.CONNECTION, error)
+            return b"", Refused(NoAnswer.CONNECTION, error)
         except LOST as error:
-            self.drop()
-            if self._closed():
-                return Tried(decision=Done())
-            lost = self._transport.lost(error, request)
-            refused = Refused(lost.outcome, lost.error)
+            return b"", self._broken(error, request)
+
+    def _broken(self, error: BaseException, request: Request) -> Refused | None:
+        """Let go of a connection that broke; where it was closed here, there is nothing to say."""
         self.drop()
-        return self._decide(refused)
+        if self._closed():
+            return None
+        lost = self._transport.lost(error, request)
+        return Refused(lost.outcome, lost.error)
 
     async def _connect(self, request: Request) -> aiohttp.ClientResponse | Refused:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
@@ -137,6 +156,7 @@ class Reconnecting:
             if response.status == 200 and response.content_type == "text/event-stream":
                 self.connections += 1
                 self._connected_at = self.position
+                self._opened_at = asyncio.get_running_loop().time()
                 self._response = response
                 return response
             async with response:
@@ -153,11 +173,15 @@ class Reconnecting:
         return Refused(answer.status, error, answer.retry_after_s)
 
     def _decide(self, refused: Refused) -> Tried[Piece]:
+        now = asyncio.get_running_loop().time()
+        has_settled = self._opened_at is not None and now - self._opened_at >= SETTLED_S
+        self._opened_at = None
+        if has_settled or self.position != self._connected_at:
+            self._failures, self._lost_at = 0, None
         if self.position != self._connected_at:
             # It was cut on its way, not turned away: there is nothing to wait for.
             self._connected_at = self.position
             return Tried(decision=Retry(0.0, jitter=False), error=refused.error)
-        now = asyncio.get_running_loop().time()
         self._failures += 1
         self._lost_at = now if self._lost_at is None else self._lost_at
         decision = decide(
@@ -177,6 +201,14 @@ class Reconnecting:
             error = ServerUnavailable(f"{error} (tried for {self.reconnect_timeout_s:g} s)", status=error.status)
             error.__cause__ = refused.error
         return Tried(decision=decision, error=error)
+
+
+def _unread(content: aiohttp.StreamReader) -> bytes:
+    """Give what had come before a connection broke: once it has, aiohttp gives nothing but the error."""
+    if content.exception() is None:
+        return b""
+    content.set_exception(None)  # type: ignore[arg-type] # from here on it gives what it holds
+    return content.read_nowait()
 
 
 @attrs.frozen

@@ -10,7 +10,6 @@ import contextlib
 import math
 import os
 import sys
-import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from finetuner import data as data_module
 from finetuner.aio import stored_data
 from finetuner.aio.rerun import StoredName
 from finetuner.aio.transport import Request, Transport
+from finetuner.aio.workfolder import WorkFolder
 from finetuner.api import convert
 from finetuner.api.callbacks import own_errors
 from finetuner.api.checks import (
@@ -212,8 +212,8 @@ async def _checked(transport: Transport, wish: Submission) -> AsyncIterator[_Rea
         await _check_free(transport, experiment, wish.run_name)
     for artifact_id in wish.artifacts:
         await _check_model(transport, artifact_id)
-    with tempfile.TemporaryDirectory(prefix="finetuner-data-", ignore_cleanup_errors=True) as folder:
-        data = _DataPlan(transport, Path(folder), wish)
+    with WorkFolder() as folder:
+        data = _DataPlan(transport, folder, wish)
         for field, source in wish.sources.items():
             options = _whole(wish.csv_options) if field == "corpus_data" else wish.csv_options
             await data.add(field, source, options)
@@ -356,7 +356,7 @@ class _Part:
 class _DataPlan:
     """The data sets of one run: all are checked before the first is uploaded."""
 
-    def __init__(self, transport: Transport, folder: Path, wish: Submission) -> None:
+    def __init__(self, transport: Transport, folder: WorkFolder, wish: Submission) -> None:
         self._transport = transport
         self._folder = folder
         self._show = wish.progress
@@ -375,7 +375,8 @@ class _DataPlan:
             self._check_kind(field, kind)
             self.parts.append(_Part(field=field, kind=kind, name=name))
             return
-        prepared = await asyncio.to_thread(data_module.prepare, source, options, directory=self._folder)
+        folder = self._folder
+        prepared = await folder.in_thread(lambda: data_module.prepare(source, options, directory=folder.path))
         try:
             self._check_kind(field, prepared.kind)
         except InvalidInput as error:

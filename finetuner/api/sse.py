@@ -17,6 +17,7 @@ standard, which takes note of the id all the same.
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -33,6 +34,9 @@ MAX_EVENT_BYTES: Final = 8 * 2**20
 _BOM: Final = b"\xef\xbb\xbf"
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 _LOG_EVENTS: Final = re.compile(r"(?:id: [0-9]{1,18}+\ndata: .*+\n\n)*+")
+_BEGUN_EVENT: Final = re.compile(rb"id: [0-9]{1,18}\ndata: (.*)", re.DOTALL)
+_RETURN: Final = b"\ndata: "
+"""What stands for a return within a line of a log."""
 
 
 @attrs.frozen
@@ -68,6 +72,19 @@ class LogBatch:
     def offset_after(self, index: int) -> int:
         """Give the byte offset in the log after line number `index` of this batch, counted from 0."""
         return int(self._ids[index].removeprefix("id: "))
+
+
+@attrs.frozen
+class BegunLine:
+    """The beginning of a line of a log whose end has not come."""
+
+    text: str = ""
+    size_bytes: int = 0
+    """How long it is in the log."""
+
+    def followed_by(self, other: BegunLine) -> BegunLine:
+        """Give the two as one: the other came from where this one ends."""
+        return BegunLine(self.text + other.text, self.size_bytes + other.size_bytes)
 
 
 def encode(events: Iterable[Event]) -> bytes:
@@ -286,6 +303,25 @@ class LogDecoder(_Parser):
             pings=len(found) - len(events),
             position=int(told) if (told := self._told_id) is not None and _is_offset(told) else None,
         )
+
+    def begun(self) -> BegunLine:
+        """Give what has come of a line before its end: where a stream is cut, it can go on there.
+
+        It ends between two characters, so that what follows reads as it would in one piece.
+        """
+        found = _BEGUN_EVENT.fullmatch(self._buffer) if self._is_between_events else None
+        if found is None:
+            return BegunLine()
+        data = bytes(found[1])
+        last = data.rfind(b"\n")
+        if last >= 0 and len(data) - last < len(_RETURN):
+            # The end of the line, or a return within it: what follows will tell.
+            data = data[:last]
+        data = data.replace(_RETURN, b"\r")
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        text = decoder.decode(data)
+        rest, _ = decoder.getstate()
+        return BegunLine(text, len(data) - len(rest))
 
     def finish(self) -> bool:
         """Take the end of the input; see `Decoder.finish`."""

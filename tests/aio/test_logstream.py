@@ -112,29 +112,6 @@ async def test_cancelled_at_any_moment_no_line_is_lost(submit: Submit, home: Hom
     assert lines == home.log_lines(run)
 
 
-@pytest.mark.counted
-async def test_random_cuts_lose_no_line_and_double_none(
-    client: AsyncClient, submit: Submit, home: Home, scaled: Callable[[int], int]
-) -> None:
-    run = await submit(lines=20_000)
-    await run.wait(60)
-    expected = home.log_lines(run)
-    size = (home.run_dir(run) / "log").stat().st_size
-    wanted = scaled(1000)
-    draw = random.Random(wanted)  # noqa: S311 - places of a test
-    done = 0
-    async with FaultProxy(client.host) as proxy, await proxied(client, proxy) as other:
-        cut_run = await other.get_run_by_id(run.id)
-        proxy.faults = lambda: Fault(cut_after=draw.choice([draw.randrange(600), draw.randrange(size)]))
-        while proxy.cuts < wanted:
-            async with cut_run.stream_logs() as log:
-                lines = [line async for line in log]
-            assert lines == expected
-            assert log.offset == size
-            done += 1
-    print(f"{proxy.cuts} cuts, {done} whole streams of {len(expected)} lines")
-
-
 async def test_a_cut_stream_ends_only_when_the_run_has(
     client: AsyncClient, submit: Submit, home: Home, tmp_path: Path
 ) -> None:

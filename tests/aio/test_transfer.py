@@ -31,7 +31,8 @@ async def test_fetched_several_times_at_once_it_is_sent_once(
     async with FaultProxy(client.host) as proxy, AsyncClient(proxy.url, await client.get_token()) as other:
         proxy.faults = lambda: Fault(cut_after=5_000_000)
         paths = await asyncio.gather(*(AsyncRun(other, run._raw).save_artifact(tmp_path) for _ in range(4)))
-        assert proxy.answered_bytes < 1.5 * Path(paths[0]).stat().st_size
+        # What was under way at a cut is sent again; four that fetch each for itself would have it sent four times.
+        assert proxy.answered_bytes < 3 * Path(paths[0]).stat().st_size
     assert set(paths) == {str(tmp_path / "shared.zip")}
     assert [path.name for path in tmp_path.iterdir()] == ["shared.zip"]
 

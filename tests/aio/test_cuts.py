@@ -1,0 +1,183 @@
+"""A log stream that is cut at any byte: its lines are the log, and nothing of it is fetched twice."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from finetuner.aio.client import AsyncClient
+from finetuner.aio.run import AsyncRun
+from finetuner.errors import ServerUnavailable
+from tests.aio.conftest import Home, Submit
+from tests.proxy_support import Fault, FaultProxy
+
+pytestmark = pytest.mark.anyio
+
+WORDS = (
+    "alpha",
+    "βήτα",
+    "日本語",
+    "",
+    "  ",
+    "a\x0bv\x0ct",
+    "snow ☃",
+    "emoji 🎉",
+    "e\u2028s",
+    "10%\r20%",
+    "\r",
+    "data: ",
+    "id: 7",
+)
+LONGEST = 60_000
+"""Bytes of a very long line; a log has lines of 64 KiB at most."""
+
+
+def drawn_log(draw: random.Random, size: int) -> bytes:
+    """Give a log of all that lines can be: empty, long, of any characters, of broken ones, the last without end."""
+    lines: list[bytes] = []
+    while sum(map(len, lines)) < size:
+        words = " ".join(draw.choice(WORDS) for _ in range(draw.randrange(12))).encode()
+        kinds = (b"", words, words, words, words * draw.randrange(200), draw.randbytes(30).replace(b"\n", b"\r"))
+        lines.append(draw.choice(kinds)[:LONGEST] + b"\n")
+        if draw.random() < 0.01:
+            lines.append((words * LONGEST)[: draw.randrange(1, LONGEST)] + b"\n")
+    return b"".join(lines) + "ends without an end, ☃".encode()
+
+
+def lines_of(log: bytes) -> list[str]:
+    lines = [line.decode("utf-8", "replace") for line in log.split(b"\n")]
+    return lines if lines[-1] else lines[:-1]
+
+
+def log_bytes(answers: bytes | bytearray) -> int:
+    """Count the bytes of log in the answers of a connection that was cut anywhere.
+
+    Heads, sizes of chunks, ids and the names of fields aside; the end of a line counts, as a return within one does.
+    """
+    stream = b""
+    while answers:
+        _, _, answers = answers.partition(b"\r\n\r\n")
+        while chunk := re.match(rb"([0-9a-f]+)\r\n", answers):
+            start, end = chunk.end(), chunk.end() + int(chunk[1], 16)
+            stream += answers[start:end]
+            answers = answers[end + 2 :]
+            if start == end:
+                break
+        else:
+            break
+    stream = re.sub(rb"event: end\n[^\n]*\n", b"", stream)
+    return sum(len(field) - len(b"data: ") for field in re.findall(rb"^data: [^\n]*\n?", stream, re.MULTILINE))
+
+
+async def read_through_cuts(run: AsyncRun, draw: random.Random) -> tuple[list[str], int]:
+    """Read a stream to its end, now and then so slowly that what comes piles up; give its lines and its offset."""
+    is_slow = draw.random() < 0.5
+    async with run.stream_logs() as stream:
+        lines = []
+        async for line in stream:
+            lines.append(line)
+            if is_slow and draw.random() < 0.002:
+                await asyncio.sleep(0.01)
+    return lines, stream.offset
+
+
+def cut_anywhere(draw: random.Random) -> Fault:
+    """Cut within the head of the answer, or somewhere later; by an end or by a reset."""
+    most = draw.choice([600, 5_000, 200_000])
+    return Fault(cut_after=draw.randrange(most), resets=draw.random() < 0.5)
+
+
+@pytest.mark.counted
+@pytest.mark.timeout(3600)
+async def test_random_cuts_lose_no_line_double_none_and_fetch_nothing_twice(
+    client: AsyncClient, submit: Submit, home: Home, scaled: Callable[[int], int]
+) -> None:
+    """What is counted as fetched is every byte of log that the proxy sent towards the client.
+
+    So what was on its way at a cut counts, whether the client came to read it or not.
+    """
+    wanted = scaled(1000)
+    draw = random.Random(wanted)  # noqa: S311 - places of a test
+    run = await submit(lines=1)
+    await run.wait(60)
+    log = drawn_log(draw, 600_000)
+    (home.run_dir(run) / "log").write_bytes(log)
+    done = 0
+    async with FaultProxy(client.host) as proxy, AsyncClient(proxy.url, await client.get_token()) as other:
+        cut_run = await other.get_run_by_id(run.id)
+        proxy.answers = []
+        proxy.faults = lambda: cut_anywhere(draw)
+        while proxy.cuts < wanted:
+            assert await read_through_cuts(cut_run, draw) == (lines_of(log), len(log))
+            done += 1
+        fetched = sum(map(log_bytes, proxy.answers))
+    share = fetched / (done * len(log))
+    print(f"{proxy.cuts} cuts, {done} whole streams of {len(log)} bytes; {share:.4f} of the log fetched")
+    assert share <= 1.05
+
+
+@pytest.mark.counted
+@pytest.mark.timeout(3600)
+async def test_random_cuts_of_a_log_that_grows(
+    client: AsyncClient, submit: Submit, home: Home, scaled: Callable[[int], int]
+) -> None:
+    wanted = scaled(200)
+    draw = random.Random(wanted)  # noqa: S311 - places of a test
+    done = size = 0
+    async with FaultProxy(client.host) as proxy, AsyncClient(proxy.url, await client.get_token()) as other:
+        proxy.answers = []
+        while proxy.cuts < wanted:
+            run = await submit(lines=2000, pause_every=20, pause_s=0.01, seed=done)
+            seen = await other.get_run_by_id(run.id)
+            proxy.faults = lambda: Fault(cut_after=draw.randrange(10_000), resets=draw.random() < 0.5)
+            lines, offset = await read_through_cuts(seen, draw)
+            proxy.faults = Fault
+            log = (home.run_dir(run) / "log").read_bytes()
+            assert (lines, offset) == (lines_of(log), len(log))
+            size += len(log)
+            done += 1
+        fetched = sum(map(log_bytes, proxy.answers))
+    print(f"{proxy.cuts} cuts of {done} logs as they grew; {fetched / size:.4f} of the log fetched")
+    assert fetched <= 1.05 * size
+
+
+async def test_a_stream_that_is_always_cut_before_anything_new_is_given_up(client: AsyncClient, submit: Submit) -> None:
+    run = await submit(lines=50)
+    await run.wait(60)
+    token = await client.get_token()
+    async with FaultProxy(client.host) as proxy:
+        proxy.answers = []
+        async with AsyncClient(proxy.url, token) as other:
+            expected = [line async for line in AsyncRun(other, run._raw).stream_logs()]
+        (answer,) = proxy.answers
+        # Some of an event comes, and none of a line.
+        proxy.faults = lambda: Fault(cut_after=answer.index(b"id: ") + 4)
+        async with AsyncClient(proxy.url, token) as other, AsyncRun(other, run._raw).stream_logs() as stream:
+            stream.reconnect_timeout_s = 1.0
+            with pytest.raises(ServerUnavailable, match="tried for 1 s"):
+                await anext(stream)
+            proxy.faults = Fault
+            assert [line async for line in stream] == expected
+
+
+@pytest.mark.parametrize("picked", [{"contains": "a"}, {"tail": 300}, {"tail": 300, "contains": "a"}])
+async def test_random_cuts_of_picked_lines(
+    client: AsyncClient, submit: Submit, home: Home, picked: dict[str, Any]
+) -> None:
+    run = await submit(lines=1)
+    await run.wait(60)
+    draw = random.Random(str(picked))  # noqa: S311 - places of a test
+    log = drawn_log(draw, 300_000)
+    (home.run_dir(run) / "log").write_bytes(log)
+    async with FaultProxy(client.host) as proxy, AsyncClient(proxy.url, await client.get_token()) as other:
+        seen = await other.get_run_by_id(run.id)
+        expected = await seen.logs(**picked)
+        proxy.faults = lambda: Fault(cut_after=draw.randrange(150_000))
+        while proxy.cuts < 5:
+            async with seen.stream_logs(**picked) as stream:
+                assert [line async for line in stream] == expected
