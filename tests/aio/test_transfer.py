@@ -31,8 +31,8 @@ async def test_fetched_several_times_at_once_it_is_sent_once(
     async with FaultProxy(client.host) as proxy, AsyncClient(proxy.url, await client.get_token()) as other:
         proxy.faults = lambda: Fault(cut_after=5_000_000)
         paths = await asyncio.gather(*(AsyncRun(other, run._raw).save_artifact(tmp_path) for _ in range(4)))
-        # What was under way at a cut is sent again; four that fetch each for itself would have it sent four times.
-        assert proxy.answered_bytes < 3 * Path(paths[0]).stat().st_size
+        assert proxy.cuts >= 2
+        assert proxy.answered_bytes < 1.1 * Path(paths[0]).stat().st_size
     assert set(paths) == {str(tmp_path / "shared.zip")}
     assert [path.name for path in tmp_path.iterdir()] == ["shared.zip"]
 
@@ -99,7 +99,7 @@ async def test_two_processes_that_fetch_into_one_path_both_have_the_file(
     async with FaultProxy(client.host, lambda: Fault(cut_after=5_000_000)) as proxy:
         target = tmp_path / "both" / "by-two.zip"
         ended = await asyncio.gather(*(_save(client, proxy.url, run, target.parent) for _ in range(2)))
-        assert proxy.answered_bytes < 1.5 * len(whole)
+        assert proxy.answered_bytes < 1.1 * len(whole)
     assert [(code, out) for code, out, _ in ended] == [(0, f"{target}\n")] * 2, ended
     assert target.read_bytes() == whole
     assert list(target.parent.iterdir()) == [target]
