@@ -25,6 +25,8 @@ class Fault:
     """Bytes of answers to let through before the connection is cut."""
     cut_after_sent: int | None = None
     """Bytes of requests to let through before the connection is cut."""
+    stalls: bool = False
+    """Hold the connection there and let nothing more through, in place of cutting it."""
     lose_answer: bool = False
     """Cut when the first byte of an answer is there, letting none through."""
     lose_answer_to: bytes | None = None
@@ -122,6 +124,8 @@ class FaultProxy:
                 left -= len(piece)
                 if left <= 0:
                     self.cuts += 1
+                    if fault.stalls:
+                        await asyncio.Event().wait()
                     with contextlib.suppress(ConnectionError):
                         writer.close()
                         await writer.wait_closed()

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from finetuner.errors import ArtifactCorrupt, InvalidInput, MissingExtra, NotFound
+from finetuner.errors import ArtifactCorrupt, InvalidInput, MissingExtra, NotFound, StorageFull
 from finetuner.model import EmbeddingModel, cos_sim, encode, find_model, load_model, unpack
 from tests.models_support import make_tiny_model
 
@@ -149,6 +149,20 @@ def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"/dev/null/models/.* cannot be written .*FINETUNER_CACHE_DIR") as caught:
         unpack(artifact, Path(os.devnull))
     assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_a_disk_without_room_is_told_and_the_next_try_goes_on(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    artifact = _artifact(tmp_path / "a.zip", {"model.safetensors": os.urandom(3_000_000)})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
+    try:
+        with pytest.raises(StorageFull, match=r"no room for .*/models/.*: free some space"):
+            unpack(artifact, tmp_path / "cache")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    _nothing_unpacked(tmp_path)
+    assert (unpack(artifact, tmp_path / "cache") / "model.safetensors").stat().st_size == 3_000_000
 
 
 def _nothing_unpacked(tmp_path: Path) -> None:

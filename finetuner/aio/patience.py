@@ -25,6 +25,11 @@ class Patience:
     _since_s: float = attrs.field(factory=_now, init=False)
     """When it last got further, or began, on the loop's clock."""
 
+    @property
+    def attempt_s(self) -> float:
+        """How long one try may be silent, or an append take: half of it all, so that one that stalls is tried again."""
+        return self.budget_s / 2
+
     def further(self) -> None:
         """Take note that it got further."""
         self._failures, self._since_s = 0, _now()

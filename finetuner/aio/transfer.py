@@ -114,7 +114,7 @@ async def _fill(transport: Transport, artifact: ArtifactInfo, file: BinaryIO, of
         outcome: int | NoAnswer
         headers = {"Range": f"bytes={offset}-", "If-Range": f'"{artifact.sha256}"'} if offset else {}
         request = Request(route="artifact_content", parts={"id": artifact.id}, headers=headers)
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=transport.timeout_s)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=patience.attempt_s)
         try:
             response = await transport.open(request, stream=True, timeout=timeout)
             async with response:

@@ -73,7 +73,7 @@ class _Upload:
     async def step(self) -> Tried[None]:
         """Ask where to go on, or append a chunk there."""
         request = await self._request(self.offset)
-        got = await self.transport.try_once(request, self.transport.timeout_s)
+        got = await self.transport.try_once(request, self.patience.attempt_s)
         if isinstance(got, Answer) and got.status in {200, 204, 404, 409} and request.body is None:
             return self._asked(got)
         if isinstance(got, Answer) and got.status in {200, 204, 409}:

@@ -72,6 +72,16 @@ async def test_an_upload_that_is_cut_anywhere_sends_the_rest_alone(
             assert proxy.sent_bytes < made.size_bytes + proxy.cuts * LOST_BYTES + HEAD_BYTES
 
 
+async def test_an_upload_that_stalls_goes_on_over_another_connection(client: AsyncClient) -> None:
+    faults = iter([Fault(cut_after_sent=3_000_000, stalls=True)])
+    async with FaultProxy(client.host, lambda: next(faults, Fault())) as proxy:
+        async with AsyncClient(proxy.url, await client.get_token(), timeout_s=8) as other:
+            made = await other.upload_dataset(_rows(9, 5_000))
+        assert proxy.cuts == 1
+        # Of the append that was held the server has written whole megabytes.
+        assert proxy.sent_bytes < made.size_bytes + 2**20 + LOST_BYTES + HEAD_BYTES
+
+
 SCRIPT = """
 import asyncio, sys
 from pathlib import Path
