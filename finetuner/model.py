@@ -15,8 +15,7 @@ import shutil
 import stat
 import tempfile
 import zipfile
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
@@ -29,7 +28,8 @@ import platformdirs
 from finetuner.api import synthesis
 from finetuner.api.models import ModelChoice, model_names, resolve
 from finetuner.api.storing import explained
-from finetuner.errors import ArtifactCorrupt, InvalidInput, MissingExtra, NotFound
+from finetuner.api.zips import DAMAGE, complaint
+from finetuner.errors import ArtifactCorrupt, FinetunerError, InvalidInput, MissingExtra, NotFound
 from finetuner.onnx_model import OnnxBackend
 
 if TYPE_CHECKING:
@@ -360,7 +360,7 @@ def _is_whole(folder: Path, artifact: Path) -> bool:
             return folder.is_dir() and all(
                 (folder / entry.filename).stat().st_size == entry.file_size for entry in archive.infolist()
             )
-    except (OSError, ValueError, zipfile.BadZipFile):
+    except (OSError, *DAMAGE):
         return False
 
 
@@ -368,23 +368,35 @@ def _extract(artifact: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(artifact) as archive:
             entries = {entry.filename: entry for entry in archive.infolist()}
-            if MANIFEST not in entries:
-                raise ArtifactCorrupt(f"{artifact} is no artifact of Finetuner: {MANIFEST} is not in it")
-            files = _manifest_files(archive.read(MANIFEST), artifact)
-            _check_size(artifact, entries.values())
-            for name, entry in entries.items():
-                _check_entry(artifact, entry)
-                if name != MANIFEST and name not in files:
-                    raise ArtifactCorrupt(f"{artifact}: {name!r} is not in its manifest")
-            missing = sorted(set(files) - set(entries))
-            if missing:
-                raise ArtifactCorrupt(f"{artifact}: {missing[0]!r} is in its manifest and not in the zip")
+            files = _checked_files(artifact, archive, entries)
             for name, entry in entries.items():
                 sha256 = _extract_one(archive, entry, folder / name)
                 if name != MANIFEST and sha256 != files[name]:
                     raise ArtifactCorrupt(f"{artifact}: {name!r} is damaged: its sha256 is not the manifest's")
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error) as error:  # of a strange kind, too
+                if (folder / name).stat().st_size != entry.file_size:
+                    raise ArtifactCorrupt(f"{artifact}: {name!r} is damaged: it is not as long as the zip says")
+    except FinetunerError:
+        raise
+    except DAMAGE as error:
         raise ArtifactCorrupt(f"{artifact} is not a whole zip: {error}") from error
+
+
+def _checked_files(artifact: Path, archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo]) -> dict[str, str]:
+    """Check what a zip says of itself, before anything is unpacked; give the sha256 of each file by its name."""
+    if found := complaint(archive.infolist()):
+        raise ArtifactCorrupt(f"{artifact}: {found}")
+    if MANIFEST not in entries:
+        raise ArtifactCorrupt(f"{artifact} is no artifact of Finetuner: {MANIFEST} is not in it")
+    _check_size(artifact, entries.values())
+    files = _manifest_files(archive.read(MANIFEST), artifact)
+    for name, entry in entries.items():
+        _check_entry(artifact, entry)
+        if name != MANIFEST and name not in files:
+            raise ArtifactCorrupt(f"{artifact}: {name!r} is not in its manifest")
+    missing = sorted(set(files) - set(entries))
+    if missing:
+        raise ArtifactCorrupt(f"{artifact}: {missing[0]!r} is in its manifest and not in the zip")
+    return files
 
 
 def _manifest_files(content: bytes, artifact: Path) -> dict[str, str]:

@@ -180,7 +180,7 @@ class Transport:
             await asyncio.sleep(max(0.0, min(self._paused_until - loop.time(), begun + budget_s - loop.time())))
             tries += 1
             left_s = max(begun + budget_s - loop.time(), 1.0)
-            got = await self._try(request, left_s)
+            got = await self.try_once(request, left_s)
             outcome, wait_s = (got.status, got.retry_after_s) if isinstance(got, Answer) else (got.outcome, None)
             if isinstance(got, Answer) and got.status in request.accept:
                 return Tried(decision=Done(), value=got)
@@ -206,7 +206,8 @@ class Transport:
             raise tried.error or ServerUnavailable(f"no answer to {request.shown}")
         return tried.value
 
-    async def _try(self, request: Request, left_s: float) -> Answer | Lost:
+    async def try_once(self, request: Request, left_s: float) -> Answer | Lost:
+        """Send a request once, and give its answer, or that there was none in that time."""
         silence_s = min(left_s, ATTEMPT_TIMEOUT_S)
         timeout = aiohttp.ClientTimeout(total=left_s, sock_connect=CONNECT_TIMEOUT_S, sock_read=silence_s)
         try:
@@ -265,3 +266,11 @@ async def read_answer(response: aiohttp.ClientResponse, max_bytes: int | None = 
             response.close()
             return Answer(status=response.status, headers=response.headers, body=b"", length=size, is_cut=True)
     return Answer(status=response.status, headers=response.headers, body=b"".join(pieces), length=size)
+
+
+def unread(content: aiohttp.StreamReader) -> bytes:
+    """Give what had come before a connection broke: once it has, aiohttp gives nothing but the error."""
+    if content.exception() is None:
+        return b""
+    content.set_exception(None)  # type: ignore[arg-type] # from here on it gives what it holds
+    return content.read_nowait()

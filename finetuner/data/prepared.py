@@ -5,7 +5,6 @@ The same data gives the same bytes, and so the same sha256 and the same name.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import itertools
 import os
@@ -21,6 +20,7 @@ import attrs
 
 from finetuner.api.names import safe_name
 from finetuner.api.sources import DataSource, Frame
+from finetuner.api.storing import FULL
 from finetuner.data.csv_rows import read_file, read_open
 from finetuner.data.documents import is_documents, read_documents
 from finetuner.data.frames import read_frame
@@ -138,7 +138,7 @@ def _write(
         Path(temporary).unlink(missing_ok=True)
         if directory is None:
             folder.rmdir()
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        if isinstance(error, OSError) and error.errno in FULL:
             raise StorageFull(f"no room in {folder} for the prepared data: {error.strerror}") from error
         raise
     return PreparedData(

@@ -321,3 +321,14 @@ def test_a_zip_without_a_manifest_or_with_a_damaged_entry_is_no_data(tmp_path: P
     path.write_bytes(path.read_bytes().replace(b'"0.5"', b'"0.6"'))
     with pytest.raises(InvalidData, match="not a whole zip"):
         read(path)
+
+
+def test_an_encrypted_zip_is_no_data(tmp_path: Path) -> None:
+    path = _synthesized(tmp_path / "made.zip", ["q", "p", "n", "0.5"])
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        content[archive.start_dir + 8] |= 1
+    path.write_bytes(content)
+    for reader in (read, prepare):
+        with pytest.raises(InvalidData, match=r"made\.zip: 'manifest\.json' in it is encrypted"):
+            reader(path)
