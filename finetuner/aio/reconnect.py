@@ -12,7 +12,7 @@ import attrs
 
 from finetuner.aio.answers import to_error
 from finetuner.aio.retrying import Tried, until_settled
-from finetuner.aio.transport import CONNECT_TIMEOUT_S, LOST, Request, Transport, read_answer
+from finetuner.aio.transport import CONNECT_TIMEOUT_S, LOST, Request, Transport, read_answer, unread
 from finetuner.api.retry import Done, GiveUp, NoAnswer, Reason, Retry, decide
 from finetuner.errors import BadResponse, FinetunerError, ServerStartFailed, ServerUnavailable
 
@@ -126,7 +126,7 @@ class Reconnecting:
                 async with asyncio.timeout(self.idle_timeout_s):
                     data = await response.content.readany()
             except LOST as error:
-                return _unread(response.content), self._broken(error, request)
+                return unread(response.content), self._broken(error, request)
             if data:
                 return data, None
             self.drop()
@@ -201,14 +201,6 @@ class Reconnecting:
             error = ServerUnavailable(f"{error} (tried for {self.reconnect_timeout_s:g} s)", status=error.status)
             error.__cause__ = refused.error
         return Tried(decision=decision, error=error)
-
-
-def _unread(content: aiohttp.StreamReader) -> bytes:
-    """Give what had come before a connection broke: once it has, aiohttp gives nothing but the error."""
-    if content.exception() is None:
-        return b""
-    content.set_exception(None)  # type: ignore[arg-type] # from here on it gives what it holds
-    return content.read_nowait()
 
 
 @attrs.frozen

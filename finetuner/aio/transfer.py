@@ -16,7 +16,7 @@ import filelock
 from finetuner.aio.answers import to_error
 from finetuner.aio.progress import Bar
 from finetuner.aio.retrying import Tried, until_settled
-from finetuner.aio.transport import CONNECT_TIMEOUT_S, LOST, Request, Transport, read_answer
+from finetuner.aio.transport import CONNECT_TIMEOUT_S, LOST, Request, Transport, read_answer, unread
 from finetuner.api.retry import Done, NoAnswer, decide
 from finetuner.api.storing import FULL, explained
 from finetuner.api.types import ArtifactInfo
@@ -191,7 +191,7 @@ async def _fill(transport: Transport, artifact: ArtifactInfo, file: BinaryIO, of
                     error: FinetunerError = to_error(answer, request.shown, transport.endpoint.shown)
                 else:
                     offset = offset if response.status == 206 else 0
-                    async for piece in response.content.iter_chunked(_WRITE_BYTES):
+                    async for piece in _pieces(response.content):
                         await asyncio.to_thread(_write_at, file, offset, piece)
                         offset += len(piece)
                         bar.set(offset)
@@ -214,6 +214,17 @@ async def _fill(transport: Transport, artifact: ArtifactInfo, file: BinaryIO, of
         tried = await until_settled(attempt)
         if tried.error is not None:
             raise tried.error
+
+
+async def _pieces(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Give a body as it comes; one that is cut to its last byte, and then why."""
+    try:
+        async for piece in content.iter_chunked(_WRITE_BYTES):
+            yield piece
+    except LOST:
+        if rest := unread(content):
+            yield rest
+        raise
 
 
 def _write_at(file: BinaryIO, offset: int, piece: bytes) -> None:
