@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 _SYNC: Final = (
     "Client Completed Experiment LogStream Run RunIterator Watch as_completed build_model cancel_runs close "
     "console_url count_runs create_experiment create_run create_synthesis_run create_training_run delete_dataset "
-    "delete_experiment delete_experiments delete_run delete_runs describe_models encode fit get_dataset "
+    "delete_experiment delete_experiments delete_run delete_runs describe_models encode fit get_artifact get_dataset "
     "get_experiment get_model get_run get_run_by_id get_token iter_runs list_callbacks list_datasets "
-    "list_experiments list_model_options list_models list_runs login rerun synthesize upload_dataset wait_all watch"
+    "list_experiments list_model_options list_models list_runs login rerun synthesize tag_runs upload_dataset "
+    "wait_all watch"
 ).split()
 _MODULES: Final = "aio api callback cli data errors experiment local model portal run sync".split()
 _PLACES: Final = {

@@ -56,6 +56,7 @@ from finetuner.sync import delete_runs as delete_runs
 from finetuner.sync import describe_models as describe_models
 from finetuner.sync import encode as encode
 from finetuner.sync import fit as fit
+from finetuner.sync import get_artifact as get_artifact
 from finetuner.sync import get_dataset as get_dataset
 from finetuner.sync import get_experiment as get_experiment
 from finetuner.sync import get_model as get_model
@@ -72,6 +73,7 @@ from finetuner.sync import list_runs as list_runs
 from finetuner.sync import login as login
 from finetuner.sync import rerun as rerun
 from finetuner.sync import synthesize as synthesize
+from finetuner.sync import tag_runs as tag_runs
 from finetuner.sync import upload_dataset as upload_dataset
 from finetuner.sync import wait_all as wait_all
 from finetuner.sync import watch as watch

@@ -32,7 +32,9 @@ NAMED: Final = (ast.FunctionDef, ast.Assign)
 AIO: Final = ROOT / "finetuner" / "aio"
 SYNC: Final = ROOT / "finetuner" / "sync"
 BEHAVIOURS: Final = ROOT / "tests" / "behaviours" / "aio"
-RUNTIME: Final = {name: f"from finetuner.portal import {name}" for name in ("portal", "Stream", "on_caller")} | {
+RUNTIME: Final = {
+    name: f"from finetuner.portal import {name}" for name in ("portal", "Stream", "inner", "inners", "on_caller")
+} | {
     "Self": "from typing import Self",
     "TracebackType": "from types import TracebackType",
     "overload": "from typing import overload",

@@ -23,7 +23,7 @@ OF_STREAMS: Final = frozenset("__aiter__ __anext__ aclose asend athrow __aenter_
 SPECIAL: Final = frozenset({"_repr_html_"})
 """What a notebook asks for."""
 INTERNAL: Final = frozenset({"__del__", "__slots__"})
-TAKEN: Final = frozenset({"portal", "got", "one", "key", "on_caller"})
+TAKEN: Final = frozenset({"portal", "got", "one", "key", "inner", "inners", "on_caller"})
 """Names that bodies use, and that no parameter can have."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

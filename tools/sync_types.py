@@ -104,7 +104,7 @@ class Types:
         if not self.concerns(plain):
             return value
         if isinstance(plain, ast.Name):
-            return f"{value}._async"
+            return f"inner({value})"
         if len(members) > 1:
             chain = value
             for member in reversed([one for one in members if self.concerns(one)]):
@@ -132,7 +132,8 @@ class Types:
         kind, inner = _name(node.value), node.slice
         parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
         if kind in LISTS and len(parts) == 1:
-            return f"[{turn(parts[0], 'one')} for one in {value}]"
+            turned = turn(parts[0], "one")
+            return f"inners({value})" if turned == "inner(one)" else f"[{turned} for one in {value}]"
         if kind == "RunList" and len(parts) == 1:
             return f"RunList({turn(parts[0], 'one')} for one in {value})"
         if kind in SETS and len(parts) == 1:

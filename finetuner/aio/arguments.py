@@ -6,6 +6,7 @@ import functools
 import inspect
 import math
 import numbers
+import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -77,17 +78,36 @@ def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def checked_items(name: str, items: Iterable[Any], kind: type[T]) -> list[T]:
+    """Give the items of an argument as a list: those of an iterator are seen here alone.
+
+    Raises:
+        InvalidInput: One of them is of another kind.
+    """
+    taken = list(items)
+    for index, item in enumerate(taken):
+        if wrong := next(_wrong(item, kind, is_shown=True), None):
+            raise InvalidInput(f"{name}[{index}]{wrong}")
+    return taken
+
+
 @functools.cache
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     kinds = {}
     for name, annotation in inspect.get_annotations(function).items():
         try:
-            kind = eval(annotation, function.__globals__)  # noqa: S307 - the source of this package
+            kind = eval(annotation, function.__globals__, _named_later())  # noqa: S307 - the source of this package
             # What a dict of keywords may hold is checked by whom they are passed on to.
             kinds[name] = Any if get_origin(kind) is Unpack else kind
-        except NameError:  # imported for the type checker alone: one of this package's own objects
+        except NameError:  # imported for the type checker alone
             kinds[name] = Any
     return kinds
+
+
+def _named_later() -> dict[str, Any]:
+    """Give the classes that modules below them know for the type checker alone."""
+    module = sys.modules.get("finetuner.aio.run")
+    return {} if module is None else {"AsyncRun": module.AsyncRun}
 
 
 def _wrong(value: Any, kind: Any, *, is_shown: bool) -> Iterator[str]:
@@ -98,7 +118,9 @@ def _wrong(value: Any, kind: Any, *, is_shown: bool) -> Iterator[str]:
     fits = [one for one in kinds if _fits(value, one)]
     if not fits:
         found = _described(value) if is_shown else f"of type {type(value).__name__}"
-        yield f" must be {' or '.join(dict.fromkeys(map(_shown, kinds)))}, not {found}"
+        is_sync = any(getattr(one, "__name__", "") == f"Async{type(value).__name__}" for one in kinds)
+        more = ", which is one of the sync client: ask this client for it" if is_sync else ""
+        yield f" must be {' or '.join(dict.fromkeys(map(_shown, kinds)))}, not {found}{more}"
     elif isinstance(value, str | Path):
         yield from _wrong_text(str(value), is_path=Path in kinds)
     elif hasattr(value, "read") and getattr(value, "closed", False) is True:

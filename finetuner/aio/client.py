@@ -11,9 +11,11 @@ import aiohttp
 
 from finetuner.aio import credentials
 from finetuner.aio.arguments import checked
+from finetuner.aio.artifact_calls import ArtifactCalls
 from finetuner.aio.dataset_calls import DatasetCalls
 from finetuner.aio.endpoint import Endpoint
 from finetuner.aio.experiment_calls import ExperimentCalls
+from finetuner.aio.follow_calls import FollowCalls
 from finetuner.aio.model_calls import ModelCalls
 from finetuner.aio.question import ask_secret
 from finetuner.aio.run import AsyncRun
@@ -22,7 +24,7 @@ from finetuner.errors import InvalidInput, NotLoggedIn
 
 
 @checked
-class AsyncClient(ExperimentCalls, DatasetCalls, ModelCalls):
+class AsyncClient(ExperimentCalls, FollowCalls, DatasetCalls, ArtifactCalls, ModelCalls):
     """The SDK for asyncio programs. Safe with many tasks of one event loop, and in one loop after another.
 
     Args:
@@ -79,6 +81,9 @@ class AsyncClient(ExperimentCalls, DatasetCalls, ModelCalls):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.host}>"
+
+    def _when_interrupted(self) -> str:
+        return "what was submitted goes on: finetuner.list_runs() has it"
 
     async def login(
         self,

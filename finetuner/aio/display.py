@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from finetuner.aio.results import Result, example_queries
 from finetuner.api.models import MODELS
 from finetuner.api.types import Metrics
 from finetuner.api.visible import visible
@@ -36,42 +37,29 @@ def _number(value: float | None) -> str:
 
 def print_examples(run_name: str, examples: Mapping[str, Any], k: int) -> None:
     """Print the first `k` results of each example query, before and after training."""
-    stages = {stage: kept for stage in ("before", "after") if (kept := _objects(examples.get(stage)))}
-    if not stages:
+    asked = list(example_queries(examples, k))
+    if not asked:
         _console().print(_line(f"{run_name} has no examples; EvaluationCallback(gather_examples=True) keeps some."))
         return
-    for queries in zip(*stages.values(), strict=False):
-        table = Table(title=_line(_text(queries[0].get("query"))), show_lines=False)
+    for query, stages, rows in asked:
+        table = Table(title=_line(query), show_lines=False)
         for stage in stages:
             table.add_column(stage, ratio=1)
-        for row in _rows([_objects(query.get("results")) for query in queries], k):
-            table.add_row(*row)
+        for row in rows:
+            table.add_row(*map(_result, row))
         _console().print(table)
 
 
-def _rows(results: Sequence[Sequence[Mapping[str, Any]]], k: int) -> Iterable[list[Text]]:
-    for place in range(min(k, max(map(len, results), default=0))):
-        yield [_result(one[place]) if place < len(one) else Text() for one in results]
-
-
-def _result(result: Mapping[str, Any]) -> Text:
-    shown = _line(_text(result), style="green" if result.get("relevant") else "")
-    score = result.get("score")
-    return shown.append(f"  {score:.3f}", style="dim") if isinstance(score, int | float) else shown
-
-
-def _objects(value: object) -> list[Mapping[str, Any]]:
-    """Give the objects of a list: what a job reports may be anything."""
-    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
+def _result(result: Result | None) -> Text:
+    if result is None:
+        return Text()
+    shown = _line(result.text, style="green" if result.is_relevant else "")
+    return shown if result.score is None else shown.append(f"  {result.score:.3f}", style="dim")
 
 
 def _line(text: str, style: str = "") -> Text:
     """Give a text of a job or a name as one line that steers no terminal."""
     return Text(visible(" ".join(text.splitlines())), style=style)
-
-
-def _text(value: object) -> str:
-    return str(value.get("text", "")) if isinstance(value, Mapping) else str(value or "")
 
 
 def print_synthesis(run_name: str, what: str) -> None:

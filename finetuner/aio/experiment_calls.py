@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from finetuner.aio.arguments import checked
+from finetuner.aio.bulk_calls import BulkCalls
 from finetuner.aio.calls import DEFAULT_PAGE_SIZE, page_query
 from finetuner.aio.experiment import AsyncExperiment
-from finetuner.aio.run_calls import RunCalls
 from finetuner.aio.submit_calls import SubmitCalls
 from finetuner.aio.transport import Request
 from finetuner.api import convert
@@ -17,7 +17,7 @@ from finetuner.api.types import ExperimentInfo
 
 
 @checked
-class ExperimentCalls(RunCalls, SubmitCalls):
+class ExperimentCalls(BulkCalls, SubmitCalls):
     """The calls about experiments, and those that an experiment makes in its own name."""
 
     async def create_experiment(self, name: str = "default", description: str = "") -> AsyncExperiment:

@@ -18,7 +18,7 @@ from finetuner.errors import BadResponse
 
 MAX_RUN_FILTERS: Final = 100
 """More runs than this are picked out here, not by the server."""
-KNOWN_KINDS: Final = frozenset({"created", "status", "progress", "metrics", "changed", "deleted"})
+KNOWN_KINDS: Final = frozenset({"created", "status", "progress", "metrics", "changed", "stalled", "resumed", "deleted"})
 
 
 @attrs.frozen
@@ -46,13 +46,20 @@ class ChangeFeed:
     Where the server no longer keeps what came after the cursor, it begins anew with a snapshot.
     """
 
-    def __init__(self, transport: Transport, *, run_ids: Sequence[str] | None, since: int | None) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        run_ids: Sequence[str] | None,
+        since: int | None,
+        experiment: str | None = None,
+    ) -> None:
         runs = list(run_ids) if run_ids is not None and len(run_ids) <= MAX_RUN_FILTERS else []
 
         def request(position: int | None) -> Request:
             return Request(
                 route="changes",
-                query={"since": position, "run": runs},
+                query={"since": position, "run": runs, "experiment": experiment},
                 headers={"Accept": "text/event-stream"},
             )
 

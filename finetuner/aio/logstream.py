@@ -137,5 +137,11 @@ class AsyncLogStream(AsyncStream[str, Entry]):
     async def _release(self) -> None:
         self._wire.close()
 
+    def _when_interrupted(self) -> str:
+        return (
+            f"the log of run {self._run_name!r} was read up to byte {self.offset}, and the run is left as it is: "
+            f"run.stream_logs(after={self.offset}) reads on"
+        )
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._run_name} at byte {self.offset}>"

@@ -1,15 +1,16 @@
-"""Runs, lists of them, experiments and metrics as a notebook shows them: HTML without scripts, all text escaped."""
+"""Runs, lists of them and experiments as a notebook and `print` show them."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol, SupportsIndex, TypeVar, overload
 
+from finetuner.aio.results import metrics_html
+from finetuner.api import html
 from finetuner.api.standing import details_text, took_s
-from finetuner.api.types import ExperimentInfo, Metrics, RunInfo, RunStatus
+from finetuner.api.types import ExperimentInfo, RunInfo, RunStatus
 from finetuner.api.visible import visible
 from finetuner.api.words import ago, count, duration
 
@@ -22,7 +23,6 @@ _COLOURS: Final[Mapping[RunStatus, str]] = {
     RunStatus.FAILED: "#d0453b",
 }
 """Readable on white and on black."""
-_CELL: Final = "padding:.2em .8em .2em 0;text-align:left;vertical-align:top"
 
 
 class HasInfo(Protocol):
@@ -54,29 +54,22 @@ class RunList(list[R]):
         return runs_html([run.info for run in self])
 
 
-class MetricTable(dict[str, dict[str, float]]):
-    """Metrics before and after training, which a notebook shows as a table."""
-
-    def _repr_html_(self) -> str:
-        return metrics_html(self)
-
-
 def run_html(info: RunInfo, now: dt.datetime | None = None) -> str:
     """Give a run: name and status, how far it is or how it ended, times, and metrics where there are any."""
     now = dt.datetime.now(dt.UTC) if now is None else now
     took = took_s(info, now)
     rows = {
-        "details": _text(details_text(info)),
-        "hint": _text(info.failure.hint or "") if info.failure else "",
-        "experiment": _text(info.experiment_name),
-        "created": _text(ago(info.created_at, now)),
-        "took": "" if took is None else _text(duration(took)),
-        "tags": _text(", ".join(info.tags)),
-        "description": _text(info.description),
-        "id": f"<code>{_text(info.id)}</code>",
+        "details": html.text(details_text(info)),
+        "hint": html.text(info.failure.hint or "") if info.failure else "",
+        "experiment": html.text(info.experiment_name),
+        "created": html.text(ago(info.created_at, now)),
+        "took": "" if took is None else html.text(duration(took)),
+        "tags": html.text(", ".join(info.tags)),
+        "description": html.text(info.description),
+        "id": f"<code>{html.text(info.id)}</code>",
     }
-    shown = "".join(_row([_dim(name), value]) for name, value in rows.items() if value)
-    head = f"<div><b>{_text(info.name)}</b> {_badge(info.status)}{_bar(info)}</div>"
+    shown = "".join(html.row([html.dim(name), value]) for name, value in rows.items() if value)
+    head = f"<div><b>{html.text(info.name)}</b> {_badge(info.status)}{_bar(info)}</div>"
     return f"<div>{head}<table>{shown}</table>{metrics_html(info.metrics) if info.metrics else ''}</div>"
 
 
@@ -87,45 +80,32 @@ def runs_html(infos: Sequence[RunInfo], now: dt.datetime | None = None) -> str:
         return "<i>no runs</i>"
     counts = Counter(info.status for info in infos)
     sums = " · ".join(f"{_badge(status)} {counts[status]:,}" for status in RunStatus if counts[status])
-    rows = "".join(_row(_cells(info, now)) for info in infos[:MAX_ROWS])
     more = len(infos) - MAX_ROWS
     rest = f"<div><i>… and {count(more, 'run')} more</i></div>" if more > 0 else ""
-    head = _row([_dim(name) for name in ("run", "experiment", "status", "", "created", "took")])
-    return f"<div>{_text(count(len(infos), 'run'))}: {sums}<table>{head}{rows}</table>{rest}</div>"
+    head = ("run", "experiment", "status", "", "created", "took")
+    table = html.table(head, (_cells(info, now) for info in infos[:MAX_ROWS]))
+    return f"<div>{html.text(count(len(infos), 'run'))}: {sums}{table}{rest}</div>"
 
 
-def _cells(info: RunInfo, now: dt.datetime) -> Iterable[str]:
+def _cells(info: RunInfo, now: dt.datetime) -> Sequence[str]:
     took = took_s(info, now)
     details = details_text(info)
     return (
-        f"<b>{_text(info.name)}</b>",
-        _text(info.experiment_name),
+        f"<b>{html.text(info.name)}</b>",
+        html.text(info.experiment_name),
         _badge(info.status),
-        _text(details if len(details) <= 80 else f"{details[:79]}…"),
-        _text(ago(info.created_at, now)),
-        "" if took is None else _text(duration(took)),
+        html.text(details if len(details) <= 80 else f"{details[:79]}…"),
+        html.text(ago(info.created_at, now)),
+        "" if took is None else html.text(duration(took)),
     )
 
 
 def experiment_html(info: ExperimentInfo, now: dt.datetime | None = None) -> str:
     """Give an experiment: its name, what it is for, and its age."""
     now = dt.datetime.now(dt.UTC) if now is None else now
-    words = f" {_text(info.description)}" if info.description else ""
-    return f"<div>experiment <b>{_text(info.name)}</b>{words} {_dim(f'created {ago(info.created_at, now)}')}</div>"
-
-
-def metrics_html(metrics: Metrics) -> str:
-    """Give metrics before and after training side by side."""
-    before, after = metrics.get("before", {}), metrics.get("after", {})
-    if not before and not after:
-        return "<i>no metrics</i>"
-    head = _row([_dim(name) for name in ("metric", "before", "after", "change")])
-    rows = ""
-    for name in dict.fromkeys([*before, *after]):
-        old, new = before.get(name), after.get(name)
-        change = "" if old is None or new is None else f"{new - old:+.3f}"
-        rows += _row([_text(name), *("" if one is None else f"{one:.3f}" for one in (old, new)), change])
-    return f"<table>{head}{rows}</table>"
+    words = f" {html.text(info.description)}" if info.description else ""
+    created = html.dim(f"created {ago(info.created_at, now)}")
+    return f"<div>experiment <b>{html.text(info.name)}</b>{words} {created}</div>"
 
 
 def run_text(info: RunInfo, now: dt.datetime | None = None) -> str:
@@ -148,10 +128,6 @@ def run_text(info: RunInfo, now: dt.datetime | None = None) -> str:
     return "\n  ".join(visible(" ".join(line.split())) for line in lines if line)
 
 
-def _text(text: str) -> str:
-    return escape(visible(" ".join(text.splitlines())))
-
-
 def _badge(status: RunStatus) -> str:
     return f'<span style="color:{_COLOURS[status]};font-weight:bold">{status}</span>'
 
@@ -165,11 +141,3 @@ def _bar(info: RunInfo) -> str:
         '<div style="width:20em;height:.4em;background:#8884;border-radius:.2em">'
         f'<div style="width:{share}%;height:100%;background:{_COLOURS[info.status]};border-radius:.2em"></div></div>'
     )
-
-
-def _dim(text: str) -> str:
-    return f'<span style="opacity:.65">{_text(text)}</span>'
-
-
-def _row(cells: Iterable[str]) -> str:
-    return "<tr>" + "".join(f'<td style="{_CELL}">{cell}</td>' for cell in cells) + "</tr>"

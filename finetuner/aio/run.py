@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, cast, overload
 from finetuner.aio import display, transfer
 from finetuner.aio.arguments import checked
 from finetuner.aio.logstream import AsyncLogStream, log_query
-from finetuner.aio.notebook import MetricTable, run_html, run_text
+from finetuner.aio.notebook import run_html, run_text
 from finetuner.aio.rerun import RunChanges
+from finetuner.aio.results import ExampleTable, HistoryTable, MetricTable
+from finetuner.aio.showing import show_run
 from finetuner.aio.transport import Request
 from finetuner.aio.watch import AsyncCompleted
 from finetuner.api import convert
@@ -116,6 +118,13 @@ class AsyncRun:
 
     def _repr_html_(self) -> str:
         return run_html(self.info)
+
+    def _when_interrupted(self) -> str:
+        if self.info.status.is_terminal:
+            return ""
+        where = "" if self.experiment_name == "default" else f", {self.experiment_name!r}"
+        found = f"finetuner.get_run({self.name!r}{where})"
+        return f"the run goes on: {found}.wait() waits for it again, and .cancel() stops it"
 
     def _request(self, route: str, **query: object) -> Request:
         return Request(route=f"run_{route}", parts={"id": self.id}, query=query)
@@ -239,7 +248,7 @@ class AsyncRun:
             for step, value in (await run.history())["train_loss"]:
                 print(step, value)
         """
-        found: History = {}
+        found: History = HistoryTable()
         offset, is_more = 0, True
         while is_more:
             answer = await self._json("events", kind="metrics", after=offset)
@@ -267,7 +276,7 @@ class AsyncRun:
         Example:
             print((await run.example_results())["after"][0]["query"])
         """
-        return dict(await self._json("examples"))
+        return ExampleTable(await self._json("examples"))
 
     async def display_examples(self, k: int = 5) -> None:
         """Print the first `k` results of each example query, before and after.
@@ -302,14 +311,35 @@ class AsyncRun:
                 run._raise_if_failed()  # noqa: SLF001 - a method of this class
         return self
 
-    def _raise_if_failed(self) -> None:
+    async def show(self, lines: int = 10, timeout_s: float | None = None) -> None:
+        """Show the run until it has ended: in a notebook as a cell that is renewed, else as its log over a bar.
+
+        What ends it is shown too, a failure included; nothing is raised for that. Interrupted, it stops at once and
+        the run goes on.
+
+        Args:
+            lines: Last lines of the log: those that a cell shows, or those that a terminal begins with.
+            timeout_s: Longest time in seconds; None: until the end.
+
+        Raises:
+            WaitTimeout: The time was up; the run goes on.
+            RunDeleted: It was deleted meanwhile.
+
+        Example:
+            await run.show()
+        """
+        if lines < 1:
+            raise InvalidInput(f"lines must be a number of lines, 1 or more, not {lines}")
+        await show_run(self, self._client._transport, lines=lines, timeout_s=timeout_s)  # noqa: SLF001 - one package
+
+    def _raise_if_failed(self, more: str = "") -> None:
         info = self.info
         if info.status is not RunStatus.FAILED:
             return
         failure = info.failure or Failure(type="Unknown", message=info.details)
         hint = f" {failure.hint}" if failure.hint else ""
         raise RunFailed(
-            f"run {info.name!r} failed: {info.details or failure.message}.{hint}".replace("..", "."),
+            f"run {info.name!r} failed: {info.details or failure.message}.{hint}".replace("..", ".") + more,
             run_name=info.name,
             failure=failure,
         )

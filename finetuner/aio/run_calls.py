@@ -1,12 +1,10 @@
-"""The calls of the client about runs: one, all of them, and how they go on."""
+"""The calls of the client about runs: one, or lists of them."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
-
-import attrs
 
 from finetuner.aio.arguments import checked
 from finetuner.aio.calls import ClientCalls, page_query
@@ -14,9 +12,6 @@ from finetuner.aio.listing import AsyncRunIterator
 from finetuner.aio.notebook import RunList
 from finetuner.aio.run import AsyncRun
 from finetuner.aio.transport import Request
-from finetuner.aio.watch import AsyncCompleted, AsyncWatch
-from finetuner.api import convert
-from finetuner.api.config import MAX_BATCH, BatchRequest
 from finetuner.api.names import check_experiment_name, check_name, is_id
 from finetuner.api.selecting import RunFilter, check_sort, in_order
 from finetuner.api.types import RunStatus, Task
@@ -214,136 +209,3 @@ class RunCalls(ClientCalls):
         """
         # By id: a repeated request must never meet a new run of the same name.
         await (await self.get_run(run_name, experiment_name)).delete()
-
-    async def delete_runs(
-        self,
-        experiment_name: str | None = None,
-        *,
-        filters: RunFilter | Iterable[AsyncRun] | None = None,
-        dry_run: bool = False,
-    ) -> RunList[AsyncRun]:
-        """Delete all runs of an experiment, or of all, or those that a filter tells; those made meanwhile stay.
-
-        Args:
-            experiment_name: The experiment; None: all of them.
-            filters: Only these: a `RunFilter`, or runs.
-            dry_run: Delete nothing.
-
-        Returns:
-            The runs that were deleted, newest first, or with dry_run would be; they have no config.
-
-        Raises:
-            ExperimentNotFound: There is no such experiment.
-
-        Example:
-            for run in await client.delete_runs("nightly", filters=RunFilter(status="FAILED"), dry_run=True):
-                print(run.name)
-        """
-        if experiment_name is not None:
-            filters = _within(check_name(experiment_name, "experiment"), filters)
-        # No runs are no runs: an empty list must never become all of them.
-        return await self._to_each(
-            "delete", await self._chosen(RunFilter() if filters is None else filters), dry_run=dry_run
-        )
-
-    async def cancel_runs(self, filters: RunFilter | Iterable[AsyncRun], *, dry_run: bool = False) -> RunList[AsyncRun]:
-        """Stop those of these runs that have not ended, or take them out of the queue.
-
-        Args:
-            filters: Which ones: a `RunFilter`, or runs.
-            dry_run: Stop nothing.
-
-        Returns:
-            The runs that were stopped, newest first, or with dry_run would be; they have no config. A run that is
-            STARTED ends as FAILED within seconds: `wait_all` waits for that.
-
-        Example:
-            stopped = await client.cancel_runs(RunFilter(experiment_name="nightly"))
-            print(len(stopped), "stopped")
-        """
-        live = [run for run in await self._chosen(filters) if not run.info.status.is_terminal]
-        return await self._to_each("cancel", live, dry_run=dry_run)
-
-    async def _chosen(self, filters: RunFilter | Iterable[AsyncRun]) -> RunList[AsyncRun]:
-        if not isinstance(filters, RunFilter):
-            return RunList(dict.fromkeys(filters))
-        async with self._iter_runs(filters, with_config=False) as found:
-            return RunList([run async for run in found])
-
-    async def _to_each(
-        self, action: Literal["cancel", "delete"], chosen: Sequence[AsyncRun], *, dry_run: bool
-    ) -> RunList[AsyncRun]:
-        """Do something to runs, some at a time, and give those that it was done to."""
-        if dry_run:
-            return RunList(chosen)
-        done: set[str] = set()
-        for start in range(0, len(chosen), MAX_BATCH):
-            ids = [run.id for run in chosen[start : start + MAX_BATCH]]
-            body = convert.dumps(BatchRequest(action=action, ids=ids))
-            answer = await self._transport.call(Request(route="runs_batch", body=body, keyed=True))
-            done |= set(answer.json()["done"])
-        return RunList(run for run in chosen if run.id in done)
-
-    def watch(self, runs: Iterable[AsyncRun] | None = None, since: int | None = None) -> AsyncWatch:
-        """Follow the changes of runs over one connection: first as they stand, then what changes.
-
-        Args:
-            runs: These alone; None: every run of the user, new ones too.
-            since: The `cursor` of an earlier watch: what changed after it, instead of how they stand.
-
-        Example:
-            async with client.watch() as changes:
-                async for change in changes:
-                    print(change.kind, change.run_id, change.after)
-        """
-        run_ids = None if runs is None else [run.id for run in runs]
-        return AsyncWatch(self._transport, run_ids=run_ids, since=since)
-
-    def as_completed(self, runs: Iterable[AsyncRun], timeout_s: float | None = None) -> AsyncCompleted:
-        """Give runs in the order in which they end, failed ones too, over one connection.
-
-        Args:
-            runs: Which ones.
-            timeout_s: Longest wait for all of them, in seconds; None waits for ever.
-
-        Example:
-            async for run in client.as_completed(runs):
-                print(run.name, run.info.status)
-        """
-        return AsyncCompleted(self._transport, list(runs), timeout_s=timeout_s)
-
-    async def wait_all(self, runs: Iterable[AsyncRun], timeout_s: float | None = None) -> RunList[AsyncRun]:
-        """Wait until all these runs have ended, over one connection, and give them in the order given.
-
-        Args:
-            runs: Which ones.
-            timeout_s: Longest wait in seconds; None waits for ever.
-
-        Raises:
-            RunFailed: One of them failed; raised when all have ended.
-            WaitTimeout: The time was up; the runs go on.
-
-        Example:
-            await client.wait_all(runs, timeout_s=3600)
-        """
-        wanted = RunList(runs)
-        async with self.as_completed(wanted, timeout_s) as ended:
-            async for _ in ended:
-                pass
-        for run in wanted:
-            run._raise_if_failed()  # noqa: SLF001 - one package
-        return wanted
-
-
-def _within(experiment_name: str, filters: RunFilter | Iterable[AsyncRun] | None) -> RunFilter | list[AsyncRun]:
-    """Give those of some runs that are in an experiment.
-
-    Raises:
-        InvalidInput: They are to be in another one as well.
-    """
-    if filters is None or isinstance(filters, RunFilter):
-        other = None if filters is None else filters.experiment_name
-        if other not in (None, experiment_name):
-            raise InvalidInput(f"experiment_name={experiment_name!r} and filters, which say {other!r}, contradict")
-        return attrs.evolve(filters or RunFilter(), experiment_name=experiment_name)
-    return [run for run in filters if run.experiment_name == experiment_name]

@@ -105,7 +105,8 @@ class Transport:
         await self._move(asyncio.get_running_loop())
         pool = self._pools.get(stream)
         if pool is None:
-            connector = aiohttp.TCPConnector(limit=0 if stream else self._connections)
+            # A stream is long, and is over when it ends: its connection is not kept for another.
+            connector = aiohttp.TCPConnector(limit=0 if stream else self._connections, force_close=stream)
             pool = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
             self._pools[stream] = pool
         return pool

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from finetuner.aio.feed import Changed, ChangeFeed, Snapshot
 from finetuner.aio.stream import AsyncStream
 from finetuner.api import convert
+from finetuner.api.selecting import RunFilter
 from finetuner.api.types import Change, RunInfo, RunStatus
 from finetuner.errors import RunDeleted, WaitTimeout
 
@@ -31,13 +32,23 @@ class AsyncWatch(AsyncStream[Change, Change]):
                 print(change.run_id, change.before, change.after)
     """
 
-    def __init__(self, transport: Transport, *, run_ids: Sequence[str] | None, since: int | None) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        run_ids: Sequence[str] | None = None,
+        which: RunFilter | None = None,
+        since: int | None = None,
+    ) -> None:
         super().__init__()
         self.cursor: int | None = since
         """Where a later watch goes on: `client.watch(since=cursor)`."""
         self._wanted = None if run_ids is None else frozenset(run_ids)
+        self._which = which or RunFilter()
         self._known: dict[str, RunStatus] = {}
-        self._feed = ChangeFeed(transport, run_ids=run_ids, since=since)
+        """The runs that match, as far as is known."""
+        self._is_all_known = since is None
+        self._feed = ChangeFeed(transport, run_ids=run_ids, experiment=self._which.experiment_name, since=since)
 
     async def _more(self) -> list[Change]:
         while items := await self._feed.more():
@@ -53,26 +64,35 @@ class AsyncWatch(AsyncStream[Change, Change]):
         for raw in snapshot.runs:
             if self._wanted is None or raw["id"] in self._wanted:
                 run = convert.lenient(raw, RunInfo)
+                if not self._which.matches(run):
+                    continue
                 listed[run.id] = run.status
                 yield Change(cursor=snapshot.cursor, kind="snapshot", run_id=run.id, after=run.status, run=run)
         for run_id, before in self._known.items():
             if run_id not in listed:
                 yield Change(cursor=snapshot.cursor, kind="deleted", run_id=run_id, before=before)
         self._known = listed
+        self._is_all_known = True
 
     def _changed(self, item: Changed) -> Iterable[Change]:
         change = item.change
         if self._wanted is not None and change.run_id not in self._wanted:
             return []
+        # Whether a run that is gone did match is known of those that were seen; where that is not all, it is told.
+        was_known = self._known.pop(change.run_id, None) is not None or not self._is_all_known
         if change.run is None:
-            self._known.pop(change.run_id, None)
-        else:
+            return [change] if was_known else []
+        if self._which.matches(change.run):
             self._known[change.run_id] = change.run.status
-        return [change]
+            return [change]
+        return [change] if was_known else []
 
     def _give(self, entry: Change) -> Change:
         self.cursor = entry.cursor
         return entry
+
+    def _when_interrupted(self) -> str:
+        return f"the runs go on: client.watch(since={self.cursor}) gives what changes from here on"
 
     async def _release(self) -> None:
         self._feed.close()
@@ -157,6 +177,9 @@ class AsyncCompleted(AsyncStream["AsyncRun", "AsyncRun"]):
 
     def _give(self, entry: AsyncRun) -> AsyncRun:
         return entry
+
+    def _when_interrupted(self) -> str:
+        return f"nothing was stopped: {len(self._waiting)} of the runs go on, and can be waited for again"
 
     async def _release(self) -> None:
         self._feed.close()

@@ -187,9 +187,17 @@ class ExperimentRequest:
 class BatchRequest:
     """The body of `POST /api/v1/runs/batch`: one thing to do to several runs."""
 
-    action: Literal["cancel", "delete"]
+    action: Literal["cancel", "delete", "tag"]
     ids: list[str] = attrs.field(validator=_few)
     """Of runs; those that are not there, or not the caller's, are passed over."""
+    add_tags: list[str] = attrs.field(factory=list)
+    """For `tag` alone, as the one that follows."""
+    remove_tags: list[str] = attrs.field(factory=list)
+
+    @property
+    def update(self) -> RunUpdate:
+        """What `tag` does to each run."""
+        return RunUpdate(add_tags=self.add_tags, remove_tags=self.remove_tags)
 
 
 @attrs.frozen(kw_only=True)

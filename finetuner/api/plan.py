@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import attrs
 
+from finetuner.api import html
 from finetuner.api.catalog import RANKING_LOSS
 from finetuner.api.config import DatasetRequest, RunRequest
 from finetuner.api.types import Task
@@ -122,14 +124,24 @@ class Plan:
         return f"<Plan of {self.experiment_name}/{name}: {self._what()}; {self._size()}; {self._time()}>"
 
     def __str__(self) -> str:
+        lines = [f"  {name:<9} {words}" for name, words in self._facts()]
+        return "\n".join([self._title(), *lines, "Nothing was created or uploaded."])
+
+    def _repr_html_(self) -> str:
+        shown = html.table((), ((html.dim(name), html.text(words)) for name, words in self._facts()))
+        return f"<div><b>{html.text(self._title())}</b>{shown}{html.dim('Nothing was created or uploaded.')}</div>"
+
+    def _title(self) -> str:
         name = self.run_name or "a run with a name made up"
         if self.existing_run is not None:
             name = f"the run {self.existing_run}, which this idempotency key made before"
-        lines = [f"Plan: {name}, in experiment {self.experiment_name}", f"  does      {self._what()}"]
-        lines += [f"  data      {_described(one)}" for one in self.data]
-        lines += [f"  upload    {self._upload()}", f"  size      {self._size()}", f"  time      {self._time()}"]
-        lines += [f"  warning   {text}" for text in self.warnings]
-        return "\n".join([*lines, "Nothing was created or uploaded."])
+        return f"Plan: {name}, in experiment {self.experiment_name}"
+
+    def _facts(self) -> Iterator[tuple[str, str]]:
+        yield "does", self._what()
+        yield from (("data", _described(one)) for one in self.data)
+        yield from (("upload", self._upload()), ("size", self._size()), ("time", self._time()))
+        yield from (("warning", words) for words in self.warnings)
 
     def _what(self) -> str:
         if self.task is Task.GENERATION:

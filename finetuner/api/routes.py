@@ -79,7 +79,7 @@ ROUTES: Final = (
     Route("experiment_runs_delete", "DELETE", _E + "/{experiment}/runs", "user", "Delete the runs of an experiment"),
     Route("runs_list", "GET", "/api/v1/runs", "user", "Runs of all experiments, by ranges of seq"),
     Route("runs_delete", "DELETE", "/api/v1/runs", "user", "Delete the runs of all experiments"),
-    Route("runs_batch", "POST", "/api/v1/runs/batch", "user", "Cancel or delete several runs"),
+    Route("runs_batch", "POST", "/api/v1/runs/batch", "user", "Cancel, delete or tag several runs"),
     *_of_run("get", "GET", "", "One run"),
     *_of_run("update", "PATCH", "", "Change the tags and the description of a run"),
     *_of_run("delete", "DELETE", "", "Delete a run; one that is STARTED is stopped first"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar
@@ -12,13 +13,20 @@ import attrs
 
 from finetuner.api.convert import to_iso
 from finetuner.api.names import check_name, near_hint
-from finetuner.api.types import RunStatus, Task
+from finetuner.api.types import RunInfo, RunStatus, Task
 from finetuner.errors import InvalidInput
 
 T = TypeVar("T")
 Stage = Literal["before", "after"]
 STAGES: Final = ("before", "after")
-COMPARISONS: Final = (">=", "<=", "==", ">", "<")
+COMPARED: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "==": operator.eq,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+COMPARISONS: Final = tuple(COMPARED)
 _THRESHOLD: Final = re.compile(r'\s*(\w+)\.([^<>="\\]+?)\s*(>=|<=|==|>|<|=)\s*(\S+)\s*')
 TIMES: Final = ("created_after", "created_before", "finished_after", "finished_before")
 """The filters that are times; those that begin a range belong to it, those that end one do not."""
@@ -59,6 +67,10 @@ class MetricThreshold:
             raise InvalidInput(f"metric {text[:80]!r}: {number[:40]!r} is no number")
         return cls(stage=stage, name=name, comparison="==" if comparison == "=" else comparison, value=value)  # type: ignore[arg-type] # looked at above
 
+    def holds(self, value: float | None) -> bool:
+        """Say whether a value is on the right side; None is on none."""
+        return value is not None and COMPARED[self.comparison](value, self.value)
+
     def __str__(self) -> str:
         return f"{self.stage}.{self.name}{self.comparison}{self.value!r}"
 
@@ -74,6 +86,15 @@ def read_time(value: dt.datetime | str, name: str) -> str:
     except (ValueError, OverflowError) as error:
         shown = str(value)[:60]
         raise InvalidInput(f"{name} must be a datetime or an ISO 8601 text, not {shown!r}") from error
+
+
+def _is_between(time: dt.datetime | None, first: dt.datetime | str | None, end: dt.datetime | str | None) -> bool:
+    if first is None and end is None:
+        return True
+    if time is None:
+        return False
+    told = to_iso(time)
+    return (first is None or told >= read_time(first, "")) and (end is None or told < read_time(end, ""))
 
 
 def _several(value: str | Iterable[str] | None) -> tuple[str, ...]:
@@ -156,6 +177,19 @@ class RunFilter:
                     value = read_time(value, name)
                 found[name] = [str(one) for one in value] if isinstance(value, tuple) else str(value)
         return found
+
+    def matches(self, run: RunInfo) -> bool:
+        """Say whether a run is one of these, as it stands."""
+        return (
+            self.experiment_name in (None, run.experiment_name)
+            and (not self.status or run.status in self.status)
+            and run.name.startswith(self.name_prefix or "")
+            and set(self.tag) <= set(run.tags)
+            and self.task in (None, run.task)
+            and _is_between(run.created_at, self.created_after, self.created_before)
+            and _is_between(run.finished_at, self.finished_after, self.finished_before)
+            and all(one.holds(run.metrics.get(one.stage, {}).get(one.name)) for one in self.metric)
+        )
 
     def __str__(self) -> str:
         shown = ((name, one) for name, value in self.query().items() for one in _several(value))  # type: ignore[arg-type] # texts

@@ -90,6 +90,8 @@ class RunInfo:
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    stalled_since: datetime | None = None
+    """When it was last heard of, where that is so long ago that the server marks it; None again once it goes on."""
     device: str | None = None
     cpus: int | None = None
     gpus: int | None = None
@@ -145,7 +147,7 @@ class ArtifactFile:
     size_bytes: int
 
 
-ChangeKind = Literal["created", "status", "progress", "metrics", "changed", "deleted"]
+ChangeKind = Literal["created", "status", "progress", "metrics", "changed", "stalled", "resumed", "deleted"]
 
 
 @attrs.frozen(kw_only=True)
@@ -155,8 +157,8 @@ class Change:
     cursor: int
     """Where to resume: the next connection asks for what came after it."""
     kind: str
-    """`created`, `status`, `progress`, `metrics`, `changed` (tags or description) or `deleted`; others come from
-    newer servers: ignore them."""
+    """`created`, `status`, `progress`, `metrics`, `changed` (tags or description), `stalled` (nothing was heard of it
+    for long), `resumed` (it goes on) or `deleted`; others come from newer servers: ignore them."""
     run_id: str
     before: RunStatus | None = None
     after: RunStatus | None = None

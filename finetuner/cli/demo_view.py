@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.syntax import Syntax
 from rich.text import Text
 
+from finetuner.aio.live import Live
 from finetuner.api import types
 from finetuner.cli.console import PlainConsole
-from finetuner.cli.live import Live, live
+from finetuner.cli.live import live
 
 INDENT: Final = 3
 MAX_WIDTH: Final = 100

@@ -11,10 +11,11 @@ import anyio
 import attrs
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from finetuner.aio.live import Live
 from finetuner.api import convert
 from finetuner.api.words import duration
 from finetuner.cli.console import PlainConsole
-from finetuner.cli.live import Live, feed, live
+from finetuner.cli.live import feed, live
 from finetuner.cli.names import ending, shown_name
 from finetuner.cli.render import print_json
 from finetuner.cli.text import note, say

@@ -37,6 +37,11 @@ COMMANDS: Final = {
             "finetuner.cli.runs:runs",
             "List, show and follow runs, fetch what they gave, cancel and delete them.",
         ),
+        (
+            "data",
+            "finetuner.cli.datasets:data",
+            "Upload data sets, list, show and delete them; their names can be given as data.",
+        ),
         ("models", "finetuner.cli.models:models", "List the models that have a short name."),
         ("encode", "finetuner.cli.encode:encode", "Turn texts into vectors with a model."),
         ("login", "finetuner.cli.login:login", "Store the token for a server."),

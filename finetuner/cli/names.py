@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -60,12 +60,26 @@ async def find_run(client: AsyncClient, text: str, experiment_name: str | None) 
 
 def complete_runs(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Give the names that start so; nothing where no server answers at once."""
+    return ask_for_names(context, lambda client: _names(client, incomplete))
+
+
+def ask_for_names(
+    context: click.Context, ask: Callable[[AsyncClient], Awaitable[list[CompletionItem]]]
+) -> list[CompletionItem]:
+    """Ask the server for what completes a word; nothing where none answers at once."""
     from finetuner.errors import FinetunerError  # noqa: PLC0415 - only a key press needs it
+
+    async def in_time(client: AsyncClient) -> list[CompletionItem]:
+        import anyio  # noqa: PLC0415 - only a key press needs it
+
+        with anyio.move_on_after(COMPLETION_TIMEOUT_S):
+            return await ask(client)
+        return []
 
     root = context.find_root().params
     settings = Settings(host=root.get("host"), token_file=root.get("token_file"))
     try:
-        return settings.run(lambda client: _names(client, incomplete)) if _server_runs(settings) else []
+        return settings.run(in_time) if _server_runs(settings) else []
     except (FinetunerError, OSError, BaseExceptionGroup):
         return []
 
@@ -82,13 +96,9 @@ def _server_runs(settings: Settings) -> bool:
 
 
 async def _names(client: AsyncClient, incomplete: str) -> list[CompletionItem]:
-    import anyio  # noqa: PLC0415 - only a key press needs it
-
     experiment, slash, prefix = incomplete.rpartition("/")
-    found: list[CompletionItem] = []
-    with anyio.move_on_after(COMPLETION_TIMEOUT_S):
-        runs = await client.list_runs(experiment if slash else None, page=1, size=MAX_COMPLETIONS, name_prefix=prefix)
-        found = [CompletionItem(shown_name(run.info), help=str(run.info.status)) for run in runs]
+    runs = await client.list_runs(experiment if slash else None, page=1, size=MAX_COMPLETIONS, name_prefix=prefix)
+    found = [CompletionItem(shown_name(run.info), help=str(run.info.status)) for run in runs]
     return [item for item in found if item.value.startswith(incomplete)]
 
 

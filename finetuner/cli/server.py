@@ -146,6 +146,13 @@ def _is_object(line: str) -> bool:
     type=click.Path(exists=True, file_okay=False),
     help="Take models in this folder by their path; may be given more than once; FINETUNER_MODELS_DIR is another way.",
 )
+@click.option(
+    "--stall-minutes",
+    metavar="MINUTES",
+    type=click.FloatRange(min=0),
+    help="Mark a run as stalled where so long nothing comes into its log and no progress; 0: never; "
+    "FINETUNER_STALL_MINUTES is another way.  [30]",
+)
 @_state_dir
 @click.pass_context
 def run(
@@ -154,6 +161,7 @@ def run(
     port: int,
     slots: int | None,
     models_dir: tuple[str, ...],
+    stall_minutes: float | None,
     state_dir: Path | None,
 ) -> None:
     """Run a server for a team until Ctrl-C; its runs go on.
@@ -164,6 +172,7 @@ def run(
     main = _service("finetuner.server.__main__").main
     arguments = ["--state-dir", str(_folder(state_dir)), "--host", host, "--port", str(port)]
     arguments += ["--slots", str(slots)] if slots else []
+    arguments += [] if stall_minutes is None else ["--stall-minutes", str(stall_minutes)]
     context.exit(main([*arguments, *(f"--models-dir={folder}" for folder in models_dir)]))
 
 

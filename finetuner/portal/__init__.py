@@ -4,6 +4,7 @@
 """
 
 from finetuner.portal.calls import BlockingCallWarning, Portal, on_caller, portal
+from finetuner.portal.faces import inner, inners
 from finetuner.portal.streams import Stream
 
-__all__ = ["BlockingCallWarning", "Portal", "Stream", "on_caller", "portal"]
+__all__ = ["BlockingCallWarning", "Portal", "Stream", "inner", "inners", "on_caller", "portal"]

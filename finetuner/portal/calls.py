@@ -15,7 +15,7 @@ from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from finetuner.errors import FinetunerError
 from finetuner.portal.streams import Stream
-from finetuner.portal.thread import DONE, SHUTDOWN_S, Call, Closable, Host
+from finetuner.portal.thread import DONE, SHUTDOWN_S, Call, Closable, Host, tell_interrupted
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -65,7 +65,8 @@ class Portal:
     def call(self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a coroutine function on the loop's thread and wait for what it returns.
 
-        Interrupted, it cancels the coroutine, lets it clean up for at most `CLEANUP_S`, and raises the interrupt.
+        Interrupted, it cancels the coroutine, lets it clean up for at most `CLEANUP_S`, and raises the interrupt,
+        which says what goes on all the same.
 
         Args:
             function: The coroutine function.
@@ -85,8 +86,9 @@ class Portal:
             while (message := call.receive()) is not DONE:
                 callback, given, named = message
                 callback(*given, **named)
-        except BaseException:  # Ctrl-C above all: the coroutine cleans up before the caller goes on
+        except BaseException as error:  # Ctrl-C above all: the coroutine cleans up before the caller goes on
             call.settle()
+            tell_interrupted(error, function)
             raise
         if call.error is None:
             return cast("T", call.value)

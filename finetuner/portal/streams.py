@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from finetuner.errors import FinetunerError
-from finetuner.portal.thread import DONE, Host, Job
+from finetuner.portal.thread import DONE, Host, Job, tell_interrupted
 
 if TYPE_CHECKING:
     from finetuner.portal.calls import Portal
@@ -67,8 +67,9 @@ class Stream(Generator[T_co, None, None]):
                 pump.host.soon(pump.took, self._taken)
                 self._taken = 0
             message = pump.receive()
-        except BaseException:  # Ctrl-C above all: the connection is released before the caller goes on
+        except BaseException as error:  # Ctrl-C above all: the connection is released before the caller goes on
             self.close()
+            tell_interrupted(error, self._source)
             raise
         if message is DONE:
             self._is_over = True

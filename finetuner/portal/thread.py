@@ -38,6 +38,18 @@ class Closable(Protocol):
         """Close it, on the loop."""
 
 
+def tell_interrupted(error: BaseException, interrupted: object) -> None:
+    """Have an interrupt say what goes on in spite of it, where what it interrupted knows that.
+
+    Args:
+        error: What ended the wait; only an interrupt that says nothing yet is made to.
+        interrupted: The coroutine's function or the stream: its object's `_when_interrupted()` gives the words.
+    """
+    told = getattr(getattr(interrupted, "__self__", interrupted), "_when_interrupted", None)
+    if isinstance(error, KeyboardInterrupt) and not error.args and told is not None and (words := told()):
+        error.args = (words,)
+
+
 class Done:
     """The last thing that an inbox gets."""
 

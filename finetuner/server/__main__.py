@@ -17,7 +17,7 @@ import structlog
 from finetuner.api.embedded import EXIT_STORAGE_FULL
 from finetuner.errors import FinetunerError, InvalidInput, StorageFull
 from finetuner.server import lifecycle
-from finetuner.server.settings import Settings, count_gpus, job_argv, models_dirs
+from finetuner.server.settings import Settings, count_gpus, job_argv, models_dirs, stall_after_s
 
 _CODES: Final[dict[type[FinetunerError], int]] = {lifecycle.PortTakenError: 2, StorageFull: EXIT_STORAGE_FULL}
 _log = structlog.get_logger("finetuner.server")
@@ -63,6 +63,7 @@ def read(arguments: Sequence[str] | None) -> Settings:
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0: a free one")
     parser.add_argument("--slots", type=int, help="runs at the same time; one a GPU, else one, where not given")
     parser.add_argument("--models-dir", action="append", default=[], help="take models in this folder by their path")
+    parser.add_argument("--stall-minutes", type=float, help="mark runs that are silent for so long; 0: never; 30")
     parser.add_argument("--embedded", action="store_true", help="for the clients of this machine's user alone")
     parser.add_argument("--idle-stop-s", type=float, default=900.0, help="embedded: stop after so long; 0: never")
     parser.add_argument("--ping-s", type=float, default=15.0, help="longest silence of a stream")
@@ -71,6 +72,7 @@ def read(arguments: Sequence[str] | None) -> Settings:
         parser.error("--slots must be at least 1")
     try:
         allowed = models_dirs(given.models_dir)
+        silence_s = stall_after_s(given.stall_minutes)
     except InvalidInput as error:
         parser.error(str(error))
     gpus = count_gpus()
@@ -86,6 +88,7 @@ def read(arguments: Sequence[str] | None) -> Settings:
         gpus=gpus,
         idle_stop_s=given.idle_stop_s,
         ping_s=given.ping_s,
+        stall_s=silence_s,
     )
 
 

@@ -16,7 +16,7 @@ from finetuner.server.executors.rundir import Exit
 from finetuner.server.executors.subprocess_executor import Look, SubprocessExecutor
 from finetuner.server.ingest import digest
 from finetuner.server.outcome import Ending, ending
-from finetuner.server.store import runs, scheduling
+from finetuner.server.store import clock, runs, scheduling
 from finetuner.server.store.blobs import Blobs
 from finetuner.server.store.database import Database
 
@@ -36,6 +36,10 @@ class Follower:
     gpu: int | None = None
     deleting: bool = False
     """Nobody asks for its end any more; its directory is wanted away."""
+    stall_s: float = 0.0
+    """Silence after which it is marked as stalled; 0: never."""
+    is_stalled: bool | None = False
+    """Whether it is marked; None where that is not known."""
     executor: SubprocessExecutor
     database: Database
     blobs: Blobs
@@ -70,6 +74,7 @@ class Follower:
                 await self._take_in(look)
             if look.observation.state == "not_started":
                 raise FileNotFoundError("it was never started, though its row says so")
+            await self._mark()
             if look.is_all:
                 if look.observation.exit is not None:
                     if not self.deleting:
@@ -83,6 +88,20 @@ class Follower:
             async with asyncio.timeout(pause_s):
                 await self._wake.wait()
         self._wake.clear()
+
+    async def _mark(self) -> None:
+        """Mark the run where nothing was heard of it for long, and take the mark away once it goes on."""
+        heard_at = self.executor.heard_at(self.run_id)
+        if not self.stall_s or heard_at is None or self.deleting:
+            return
+        is_silent = time.time() - heard_at >= self.stall_s
+        if is_silent == self.is_stalled:
+            return
+        since = clock.text_of(heard_at) if is_silent else None
+        async with self.database.write() as tx:
+            await runs.mark_stalled(tx, self.run_id, since)
+        self.is_stalled = is_silent
+        _log.info("run stalled" if is_silent else "run goes on", run_id=self.run_id)
 
     async def _take_in(self, look: Look) -> None:
         found = digest(look.events)

@@ -56,7 +56,8 @@ class Scheduler:
         self._removals: set[str] = set()
         self._wake = asyncio.Event()
         self._removal_due = asyncio.Event()
-        self._starting = asyncio.Lock()
+        self.starting: asyncio.Lock = asyncio.Lock()
+        """Held while a run is started, and by who ends runs that may be: what one says in its log, the other keeps."""
         self._task: asyncio.Task[None] | None = None
         self._on_end = on_end
 
@@ -70,7 +71,7 @@ class Scheduler:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # A start in progress is waited for: only a kill may leave a process whose row still says CREATED.
-        async with self._starting:
+        async with self.starting:
             if self._task is not None:
                 self._task.cancel()
         if self._task is not None:
@@ -136,7 +137,7 @@ class Scheduler:
                 self.remove(run.id)
             if run.status is RunStatus.STARTED:
                 gpu = await asyncio.to_thread(self.executor.gpu, run.id)
-                self._follow(run.id, offset=run.events_offset, gpu=gpu, deleting=run.deleting)
+                self._follow(run.id, offset=run.events_offset, gpu=gpu, deleting=run.deleting).is_stalled = None
         for run_id in await asyncio.to_thread(lambda: list(self.executor.run_ids())):
             with _apart(run_id):
                 await self._reconcile_directory(run_id, known.get(run_id))
@@ -170,6 +171,7 @@ class Scheduler:
             offset=offset,
             gpu=gpu,
             deleting=deleting,
+            stall_s=self._settings.stall_s,
             executor=self.executor,
             database=self._database,
             blobs=self._blobs,
@@ -193,7 +195,7 @@ class Scheduler:
             if not queue:
                 return
             for run in queue:
-                async with self._starting:
+                async with self.starting:
                     followed = await self._start(run)
                 if followed is not None:
                     group.create_task(self._until_end(followed), name=f"run {run.id}")
@@ -203,6 +205,10 @@ class Scheduler:
         gpu = self._free_gpu() if run.device == "cuda" and self._settings.gpus else None
         device = "cpu" if gpu is None else "cuda"
         try:
+            async with self._database.read() as conn:
+                now = await scheduling.status(conn, run.id)
+            if now is None or now[0] is not RunStatus.CREATED:
+                return None  # what was said in its log stays there
             if await asyncio.to_thread(self.executor.has_started, run.id):
                 return await self._adopt_started(run.id)
             model = await self._model(run)

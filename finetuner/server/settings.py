@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -17,6 +18,8 @@ from finetuner.errors import InvalidInput
 
 JOB_ARGV_VARIABLE: Final = "FINETUNER_JOB_ARGV"
 MODELS_DIR_VARIABLE: Final = "FINETUNER_MODELS_DIR"
+STALL_MINUTES_VARIABLE: Final = "FINETUNER_STALL_MINUTES"
+DEFAULT_STALL_S: Final = 1800.0
 BLOBS_NAME: Final = "blobs"
 RUNS_NAME: Final = "runs"
 
@@ -54,6 +57,8 @@ class Settings:
     drain_s: float = 5.0
     grace_s: float = 10.0
     """Seconds between the wish that a run stops and its kill."""
+    stall_s: float = DEFAULT_STALL_S
+    """A run that runs is marked as stalled where so long nothing came into its log or its events; 0: never."""
     keep_changes: int = 100_000
     """Changes kept for those who resume; who comes later lists again."""
 
@@ -130,6 +135,26 @@ def models_dirs(given: Sequence[str] = (), environ: Mapping[str, str] = os.envir
         if not folder.is_dir():
             raise InvalidInput(f"--models-dir, or {MODELS_DIR_VARIABLE}: {folder} is no folder")
     return tuple(folder.resolve() for folder in named)
+
+
+def stall_after_s(given: float | None, environ: Mapping[str, str] = os.environ) -> float:
+    """Give after how many seconds of silence a run is marked, by the command line's minutes or the environment's.
+
+    Raises:
+        InvalidInput: That is no number of minutes.
+    """
+    text = environ.get(STALL_MINUTES_VARIABLE) if given is None else str(given)
+    if not text:
+        return DEFAULT_STALL_S
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = -1.0
+    if not 0 <= minutes < math.inf:
+        raise InvalidInput(
+            f"--stall-minutes, or {STALL_MINUTES_VARIABLE}: must be a number of minutes, 0 for never, not {text[:40]!r}"
+        )
+    return minutes * 60
 
 
 def count_gpus(*, timeout_s: float = 10.0) -> int:

@@ -16,7 +16,7 @@ from finetuner.aio.notebook import RunList
 from finetuner.aio.rerun import RunChanges
 from finetuner.api.plan import Plan
 from finetuner.api.selecting import RunFilter
-from finetuner.api.types import DatasetInfo, RunStatus, Task
+from finetuner.api.types import ArtifactInfo, DatasetInfo, RunStatus, Task
 from finetuner.callback import Callback, DataSource
 from finetuner.data import CSVOptions
 from finetuner.model import EmbeddingModel, SynthesisModels
@@ -151,6 +151,75 @@ def delete_experiments() -> list[Experiment]:
         finetuner.delete_experiments()
     """
     return _client().delete_experiments()
+
+
+def delete_runs(
+    experiment_name: str | None = None, *, filters: RunFilter | Iterable[Run] | None = None, dry_run: bool = False
+) -> RunList[Run]:
+    """Delete all runs of an experiment, or of all, or those that a filter tells; those made meanwhile stay.
+
+    Args:
+        experiment_name: The experiment; None: all of them.
+        filters: Only these: a `RunFilter`, or runs.
+        dry_run: Delete nothing.
+
+    Returns:
+        The runs that were deleted, newest first, or with dry_run would be; they have no config.
+
+    Raises:
+        ExperimentNotFound: There is no such experiment.
+
+    Example:
+        for run in finetuner.delete_runs("nightly", filters=RunFilter(status="FAILED"), dry_run=True):
+            print(run.name)
+    """
+    return _client().delete_runs(experiment_name, filters=filters, dry_run=dry_run)
+
+
+def cancel_runs(filters: RunFilter | Iterable[Run], *, dry_run: bool = False) -> RunList[Run]:
+    """Stop those of these runs that have not ended, or take them out of the queue.
+
+    Args:
+        filters: Which ones: a `RunFilter`, or runs.
+        dry_run: Stop nothing.
+
+    Returns:
+        The runs that were stopped, newest first, or with dry_run would be; they have no config. A run that is
+        STARTED ends as FAILED within seconds: `wait_all` waits for that.
+
+    Example:
+        stopped = finetuner.cancel_runs(RunFilter(experiment_name="nightly"))
+        print(len(stopped), "stopped")
+    """
+    return _client().cancel_runs(filters, dry_run=dry_run)
+
+
+def tag_runs(
+    filters: RunFilter | Iterable[Run],
+    *,
+    add_tags: Sequence[str] = (),
+    remove_tags: Sequence[str] = (),
+    dry_run: bool = False,
+) -> RunList[Run]:
+    """Add tags to these runs and take others away, whatever their status.
+
+    Args:
+        filters: Which ones: a `RunFilter`, or runs.
+        add_tags: Tags to add to those that they have.
+        remove_tags: Tags to take away; those that a run has not are no matter.
+        dry_run: Change nothing.
+
+    Returns:
+        The runs whose tags were changed, newest first, or with dry_run would be; they have no config.
+
+    Raises:
+        InvalidInput: A tag was refused, or a run would have too many; nothing was changed in the batch of up to 200
+            runs that it is in.
+
+    Example:
+        finetuner.tag_runs(RunFilter(metric="after.recall_at_1>0.8"), add_tags=["good"])
+    """
+    return _client().tag_runs(filters, add_tags=add_tags, remove_tags=remove_tags, dry_run=dry_run)
 
 
 def get_run(run_name: str, experiment_name: str | None = None) -> Run:
@@ -322,93 +391,6 @@ def delete_run(run_name: str, experiment_name: str | None = None) -> None:
         finetuner.delete_run("vigilant-tereshkova")
     """
     _client().delete_run(run_name, experiment_name)
-
-
-def delete_runs(
-    experiment_name: str | None = None, *, filters: RunFilter | Iterable[Run] | None = None, dry_run: bool = False
-) -> RunList[Run]:
-    """Delete all runs of an experiment, or of all, or those that a filter tells; those made meanwhile stay.
-
-    Args:
-        experiment_name: The experiment; None: all of them.
-        filters: Only these: a `RunFilter`, or runs.
-        dry_run: Delete nothing.
-
-    Returns:
-        The runs that were deleted, newest first, or with dry_run would be; they have no config.
-
-    Raises:
-        ExperimentNotFound: There is no such experiment.
-
-    Example:
-        for run in finetuner.delete_runs("nightly", filters=RunFilter(status="FAILED"), dry_run=True):
-            print(run.name)
-    """
-    return _client().delete_runs(experiment_name, filters=filters, dry_run=dry_run)
-
-
-def cancel_runs(filters: RunFilter | Iterable[Run], *, dry_run: bool = False) -> RunList[Run]:
-    """Stop those of these runs that have not ended, or take them out of the queue.
-
-    Args:
-        filters: Which ones: a `RunFilter`, or runs.
-        dry_run: Stop nothing.
-
-    Returns:
-        The runs that were stopped, newest first, or with dry_run would be; they have no config. A run that is
-        STARTED ends as FAILED within seconds: `wait_all` waits for that.
-
-    Example:
-        stopped = finetuner.cancel_runs(RunFilter(experiment_name="nightly"))
-        print(len(stopped), "stopped")
-    """
-    return _client().cancel_runs(filters, dry_run=dry_run)
-
-
-def watch(runs: Iterable[Run] | None = None, since: int | None = None) -> Watch:
-    """Follow the changes of runs over one connection: first as they stand, then what changes.
-
-    Args:
-        runs: These alone; None: every run of the user, new ones too.
-        since: The `cursor` of an earlier watch: what changed after it, instead of how they stand.
-
-    Example:
-        with finetuner.watch() as changes:
-            for change in changes:
-                print(change.kind, change.run_id, change.after)
-    """
-    return _client().watch(runs, since)
-
-
-def as_completed(runs: Iterable[Run], timeout_s: float | None = None) -> Completed:
-    """Give runs in the order in which they end, failed ones too, over one connection.
-
-    Args:
-        runs: Which ones.
-        timeout_s: Longest wait for all of them, in seconds; None waits for ever.
-
-    Example:
-        for run in finetuner.as_completed(runs):
-            print(run.name, run.info.status)
-    """
-    return _client().as_completed(runs, timeout_s)
-
-
-def wait_all(runs: Iterable[Run], timeout_s: float | None = None) -> RunList[Run]:
-    """Wait until all these runs have ended, over one connection, and give them in the order given.
-
-    Args:
-        runs: Which ones.
-        timeout_s: Longest wait in seconds; None waits for ever.
-
-    Raises:
-        RunFailed: One of them failed; raised when all have ended.
-        WaitTimeout: The time was up; the runs go on.
-
-    Example:
-        finetuner.wait_all(runs, timeout_s=3600)
-    """
-    return _client().wait_all(runs, timeout_s)
 
 
 @overload
@@ -872,6 +854,53 @@ def rerun(run: Run, *, dry_run: bool = False, **changes: Unpack[RunChanges]) -> 
     return _client().rerun(run, dry_run=dry_run, **changes)
 
 
+def watch(runs: RunFilter | Iterable[Run] | None = None, since: int | None = None) -> Watch:
+    """Follow the changes of runs over one connection: first as they stand, then what changes.
+
+    Args:
+        runs: These alone; with a `RunFilter` those that match it, new ones too: one that matches no longer, such as
+            a run that ended where `status="STARTED"` was asked for, is told once more. None: every run of the user.
+        since: The `cursor` of an earlier watch: what changed after it, instead of how they stand.
+
+    Example:
+        with finetuner.watch() as changes:
+            for change in changes:
+                print(change.kind, change.run_id, change.after)
+    """
+    return _client().watch(runs, since)
+
+
+def as_completed(runs: Iterable[Run], timeout_s: float | None = None) -> Completed:
+    """Give runs in the order in which they end, failed ones too, over one connection.
+
+    Args:
+        runs: Which ones.
+        timeout_s: Longest wait for all of them, in seconds; None waits for ever.
+
+    Example:
+        for run in finetuner.as_completed(runs):
+            print(run.name, run.info.status)
+    """
+    return _client().as_completed(runs, timeout_s)
+
+
+def wait_all(runs: Iterable[Run], timeout_s: float | None = None) -> RunList[Run]:
+    """Wait until all these runs have ended, over one connection, and give them in the order given.
+
+    Args:
+        runs: Which ones.
+        timeout_s: Longest wait in seconds; None waits for ever.
+
+    Raises:
+        RunFailed: One of them failed, or several, which the message names; raised when all have ended.
+        WaitTimeout: The time was up; the runs go on.
+
+    Example:
+        finetuner.wait_all(runs, timeout_s=3600)
+    """
+    return _client().wait_all(runs, timeout_s)
+
+
 def upload_dataset(
     source: DataSource, name: str | None = None, csv_options: CSVOptions | None = None, progress: bool | None = None
 ) -> DatasetInfo:
@@ -928,6 +957,26 @@ def delete_dataset(name: str) -> None:
         finetuner.delete_dataset("pairs-1")
     """
     _client().delete_dataset(name)
+
+
+def get_artifact(artifact_id: str) -> ArtifactInfo:
+    """Give size, sha256 and files of an artifact by its id; nothing is fetched.
+
+    Args:
+        artifact_id: What `run.artifact_id` is: 24 hexadecimal digits. A run that one has gives the same by
+            `run.artifact()`.
+
+    Raises:
+        InvalidInput: It is no such id.
+        ArtifactNotFound: There is none; it is deleted with its run.
+        RunInProgress: Its run has not ended yet.
+        RunFailed: Its run failed and has no artifact.
+
+    Example:
+        for file in finetuner.get_artifact(run.artifact_id).files:
+            print(file.path, file.size_bytes)
+    """
+    return _client().get_artifact(artifact_id)
 
 
 def get_model(

@@ -227,6 +227,25 @@ class Run:
         got = portal.call(self._async.wait, timeout_s)
         return self if got is self._async else Run(got)
 
+    def show(self, lines: int = 10, timeout_s: float | None = None) -> None:
+        """Show the run until it has ended: in a notebook as a cell that is renewed, else as its log over a bar.
+
+        What ends it is shown too, a failure included; nothing is raised for that. Interrupted, it stops at once and
+        the run goes on.
+
+        Args:
+            lines: Last lines of the log: those that a cell shows, or those that a terminal begins with.
+            timeout_s: Longest time in seconds; None: until the end.
+
+        Raises:
+            WaitTimeout: The time was up; the run goes on.
+            RunDeleted: It was deleted meanwhile.
+
+        Example:
+            run.show()
+        """
+        portal.call(self._async.show, lines, timeout_s)
+
     @overload
     def rerun(self, *, dry_run: Literal[False] = False, **changes: Unpack[RunChanges]) -> Run: ...
 

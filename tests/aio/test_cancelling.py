@@ -94,7 +94,13 @@ class Scene:
 
     def call(self, cls: type, name: str) -> Call:
         """Give a call that does what it can do to these runs."""
-        on = {"cancel": self.victim, "delete": self.victim, "update": self.victim, "wait": self.going}
+        on = {
+            "cancel": self.victim,
+            "delete": self.victim,
+            "show": self.going,
+            "update": self.victim,
+            "wait": self.going,
+        }
         subject = on[name] if cls is AsyncRun and name in on else self.subject(cls)
         method = getattr(subject, name)
         values = {**self.values(), **self.values_of(name)}
@@ -110,6 +116,7 @@ class Scene:
         """Give what a parameter of this name gets."""
         return {
             "artifact": self.ended,
+            "artifact_id": self.ended.artifact_id,
             "corpus_data": ["a text", "another"],
             "data": ["a text"],
             "filters": [self.victim],
@@ -137,6 +144,7 @@ class Scene:
             "get_experiment": {"name": VICTIMS},
             "save_artifact": {"directory": self.folder / "saved", "progress": False},
             "upload_dataset": {"name": None, "source": [*ROWS, (f"{random.random()}", "b")], "progress": False},  # noqa: S311
+            "tag_runs": {"add_tags": [f"{random.random()}"]},  # noqa: S311 - a tag of a test
             "create_training_run": {"loss": LOSS, "progress": False},
             "update": {"description": "another"},
         }

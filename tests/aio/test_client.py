@@ -11,6 +11,7 @@ import hashlib
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -19,6 +20,7 @@ from finetuner import errors, local
 from finetuner.aio import transfer
 from finetuner.aio.client import AsyncClient
 from finetuner.aio.run import AsyncRun
+from finetuner.api.checks import _MAX_TAGS as MOST_TAGS
 from finetuner.api.selecting import RunFilter
 from finetuner.api.types import RunStatus
 from finetuner.callback import CustomCallback, WandBLogger
@@ -162,7 +164,7 @@ async def test_a_wait_of_no_time_looks_once(client: AsyncClient, submit: Submit,
 async def test_many_runs_are_cancelled_and_deleted_by_a_filter(
     client: AsyncClient, submit: Submit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("finetuner.aio.run_calls.MAX_BATCH", 2)
+    monkeypatch.setattr("finetuner.aio.bulk_calls.MAX_BATCH", 2)
     ended = await submit(run_name="bulk-ended", tags=["bulk"])
     await ended.wait(60)
     made = [await submit(run_name=f"bulk-{n}", tags=["bulk"], gate=str(tmp_path / "never")) for n in range(5)]
@@ -186,6 +188,79 @@ async def test_many_runs_are_cancelled_and_deleted_by_a_filter(
     assert await client.delete_runs(filters=(run for run in [*made, ended])) == [ended]
     with pytest.raises(errors.InvalidInput, match="filters must be"):
         await client.cancel_runs("bulk")  # type: ignore[arg-type]
+
+
+async def test_a_run_cancelled_at_any_moment_of_its_start_says_so_in_its_log(
+    client: AsyncClient, submit: Submit, tmp_path: Path
+) -> None:
+    for number in range(60):
+        run = await submit(gate=str(tmp_path / "never"))
+        for _ in range(number % 30):
+            await asyncio.sleep(0.0005)
+        await run.cancel()
+        while await run.status() is not RunStatus.FAILED:
+            pass
+        assert (await run.logs())[-1].startswith("failed: Cancelled: ")
+
+
+async def test_many_runs_are_tagged_by_a_filter(
+    client: AsyncClient, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("finetuner.aio.bulk_calls.MAX_BATCH", 2)
+    made = [await submit(run_name=f"tagged-{n}", tags=["old", f"n{n}"]) for n in range(5)]
+    await client.wait_all(made, timeout_s=60)
+    mine = RunFilter(name_prefix="tagged-")
+    assert await client.tag_runs(mine, add_tags=["new"], dry_run=True) == made[::-1]
+    assert not await client.list_runs(tag="new")
+    changed = await client.tag_runs(mine, add_tags=["new"], remove_tags=["old", "n3"])
+    assert changed == made[::-1]
+    assert [run.info.tags for run in changed] == [("n4", "new"), ("new",), ("n2", "new"), ("n1", "new"), ("n0", "new")]
+    assert [run.info.tags for run in await client.list_runs(tag="new")] == [run.info.tags for run in changed]
+    assert await client.tag_runs(made, add_tags=["new"]) == []
+    assert await client.tag_runs(made[:2], remove_tags=["n1"]) == [made[1]]
+    with pytest.raises(errors.InvalidInput, match="say what to change: add_tags or remove_tags"):
+        await client.tag_runs(mine)
+    with pytest.raises(errors.InvalidInput, match=r"add_tags\[1\].*printable"):
+        await client.tag_runs(mine, add_tags=["good", "\x07"])
+    many = [f"tag-{n}" for n in range(MOST_TAGS)]
+    with pytest.raises(errors.InvalidInput, match=r"those of run tagged-\d.*must be at most"):
+        await client.tag_runs(made[:1], add_tags=many)
+    assert (await made[0].refresh()).info.tags == ("n0", "new")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"experiment_name": "default", "name_prefix": "f-"},
+        {"status": "FAILED"},
+        {"status": ["FINISHED", "FAILED"], "tag": ["f", "b"]},
+        {"task": "generation"},
+        {"metric": "after.mrr>0.5"},
+        {"metric": ["after.mrr>=0.25", "before.mrr<1"]},
+        {"metric": "after.mrr==0.25"},
+        {"finished_after": "2000-01-01", "finished_before": "2999-01-01"},
+        {"created_before": "2000-01-01"},
+    ],
+    ids=str,
+)
+async def test_a_filter_means_the_same_here_and_on_the_server(
+    client: AsyncClient, submit: Submit, given: dict[str, Any]
+) -> None:
+    def measured(after: float) -> list[dict[str, Any]]:
+        return [
+            {"kind": "metrics", "stage": "before", "values": {"mrr": 0.125}},
+            {"kind": "metrics", "stage": "after", "values": {"mrr": after}},
+        ]
+
+    if not await client.list_runs(tag="f"):
+        await submit(run_name="f-a", tags=["f", "b"], events=measured(0.75))
+        await submit(run_name="f-b", tags=["f", "b"], events=measured(0.25), exit=3)
+        await submit(run_name="f-c", tags=["f"])
+        await client.wait_all([run for run in await client.list_runs(tag="f") if run.name != "f-b"], timeout_s=60)
+    runs = await client.list_runs()
+    which = RunFilter(**given)
+    assert await client.list_runs(**given) == [run for run in runs if which.matches(run.info)]
 
 
 async def test_an_artifact_is_resumed_checked_and_never_overwritten_unasked(

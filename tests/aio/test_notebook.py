@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from html.parser import HTMLParser
 
 import attrs
 import pytest
 
 from finetuner.aio.client import AsyncClient
-from finetuner.aio.notebook import MAX_ROWS, MetricTable, RunList, experiment_html, run_html, run_text, runs_html
+from finetuner.aio.notebook import MAX_ROWS, RunList, experiment_html, run_html, run_text, runs_html
+from finetuner.aio.results import ExampleTable, HistoryTable, MetricTable
 from finetuner.api.types import ExperimentInfo, Progress, RunInfo, RunStatus
 from finetuner.errors import Failure
 from tests.aio.conftest import Submit
@@ -56,7 +58,7 @@ class Page(HTMLParser):
 def page(html: str) -> Page:
     read = Page(html)
     assert read.open == []
-    assert read.seen <= {"b", "code", "div", "i", "span", "table", "td", "tr"}
+    assert read.seen <= {"b", "code", "div", "i", "polyline", "pre", "span", "svg", "table", "td", "tr"}
     return read
 
 
@@ -95,6 +97,35 @@ def test_metrics_and_experiments_have_a_table_and_a_line() -> None:
     assert "<script>" in page(experiment_html(experiment, NOW)).text
 
 
+def test_a_history_has_a_line_for_each_series() -> None:
+    history = HistoryTable({"train_loss": [(1, 0.5), (2, float("nan")), (3, 0.25)], HOSTILE: [(0, 1.0)]})
+    html = history._repr_html_()
+    shown = page(html)
+    for words in ("train_loss", "0.5 step 1", "0.25 step 3", "<script>"):
+        assert words in shown.text
+    assert html.count("<polyline") == 1
+    assert 'points="0.0,2.0 240.0,34.0"' in html
+    assert page(HistoryTable()._repr_html_()).text == "nothing measured yet"
+    assert html_of_flat() == 'points="0.0,18.0 240.0,18.0"'
+
+
+def html_of_flat() -> str:
+    found = re.search(r'points="[^"]*"', HistoryTable({"flat": [(1, 2.0), (2, 2.0)]})._repr_html_())
+    return found[0] if found else ""
+
+
+def test_examples_are_side_by_side_and_their_number_is_bounded() -> None:
+    results = [{"text": f"found {at}", "score": 0.5, "relevant": at == 1} for at in range(9)]
+    query = {"query": {"text": HOSTILE}, "results": results}
+    shown = page(ExampleTable({"before": [query] * 12, "after": [query] * 12})._repr_html_())
+    assert shown.text.count("beforeafter") == 10
+    assert shown.text.count("found 1 0.500") == 20
+    assert "found 5" not in shown.text
+    assert shown.text.endswith("… and 2 more queries")
+    assert "<script>" in shown.text
+    assert page(ExampleTable({"before": "none"})._repr_html_()).text == "no examples"
+
+
 def test_print_shows_more_than_the_line_of_repr() -> None:
     assert run_text(RUN, NOW).splitlines()[:3] == [
         "nightly/calm-curie STARTED",
@@ -116,6 +147,8 @@ async def test_what_a_client_gives_is_shown(client: AsyncClient, submit: Submit)
     assert "shown" in page(found._repr_html_()).text
     assert "FINISHED" in page(found[0]._repr_html_()).text
     assert "0.750" in page((await run.metrics())._repr_html_()).text
+    assert "nothing measured" in page((await run.history())._repr_html_()).text
+    assert "no examples" in page((await run.example_results())._repr_html_()).text
     assert str(run).startswith("shown FINISHED")
     assert repr(run).startswith("<AsyncRun shown FINISHED")
     experiment = await client.get_experiment("default")

@@ -15,6 +15,7 @@ from finetuner.callback import EarlyStopping, EvaluationCallback
 from finetuner.data import CSVOptions
 from finetuner.model import SynthesisModels
 from tests.aio.conftest import Home
+from tests.aio.test_notebook import page
 
 pytestmark = pytest.mark.anyio
 
@@ -53,6 +54,7 @@ async def test_a_plan_tells_all_and_makes_nothing(client: AsyncClient) -> None:
     assert plan.estimate is None
     assert "EarlyStopping" in plan.warnings[0]
     assert "20 examples in batches of 4: 5 steps an epoch, 15 in 3 epochs" in str(plan)
+    assert "20 examples in batches of 4: 5 steps an epoch, 15 in 3 epochs" in page(plan._repr_html_()).text
     assert "15 in 3 epochs" in repr(plan)
 
 

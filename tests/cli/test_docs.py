@@ -32,7 +32,7 @@ def _usage(name: str, command: click.Command) -> str:
     words = [
         param.make_metavar(click.Context(command)) for param in command.params if param.param_type_name == "argument"
     ]
-    return " ".join([name, *(re.sub(r"^\{.*\}$", "SHELL", word).replace("RUN......", "RUN...") for word in words)])
+    return " ".join([name, *(re.sub(r"^\{.*\}$", "SHELL", word).replace("......", "...") for word in words)])
 
 
 def _flags(command: click.Command) -> set[str]:

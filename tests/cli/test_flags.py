@@ -12,6 +12,7 @@ import pytest
 
 from finetuner.aio.client import AsyncClient
 from finetuner.aio.run import AsyncRun
+from finetuner.cli.datasets import upload
 from finetuner.cli.encode import encode
 from finetuner.cli.fit import fit
 from finetuner.cli.login import login
@@ -72,6 +73,12 @@ PAIRS = [
         called=AsyncClient.login,
         other=frozenset({"interactive"}),  # a command asks where there is a terminal
         own=frozenset({"as_json"}),
+    ),
+    Pair(
+        command=upload,
+        called=AsyncClient.upload_dataset,
+        other=frozenset({"source"}),  # an argument
+        own=frozenset({"as_json", "source"}),
     ),
     Pair(command=models, called=AsyncClient.describe_models, own=frozenset({"as_json"})),
     Pair(

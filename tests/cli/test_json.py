@@ -43,6 +43,10 @@ EXAMPLES: dict[str, tuple[tuple[str, ...], str | type]] = {
     "runs edit": (("runs", "edit", RUN, "--tag", "seen"), dict),
     "runs rerun": (("runs", "rerun", RUN, "--set", "epochs=1", "--dry-run"), dict),
     "runs delete": (("runs", "delete", RUN, "--yes"), LINES),
+    "data upload": (("data", "upload", "json.csv", "--name", "json"), dict),
+    "data list": (("data", "list"), list),
+    "data show": (("data", "show", "json"), dict),
+    "data delete": (("data", "delete", "json", "--yes"), LINES),
     "models": (("models",), list),
     "doctor": (("doctor",), dict),
 }

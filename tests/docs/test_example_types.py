@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -49,11 +50,13 @@ def _examples(face: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write all examples as modules: one of each face's docstrings, one of each page's script."""
+    """Write all examples as modules: one of each face's docstrings, one of each page's script, and each file."""
     folder = tmp_path_factory.mktemp("examples")
     for face, prefix in FACES.items():
         written = [HEAD.format(prefix=prefix), *_examples(face)]
         (folder / f"docstrings_of_{face}.py").write_text("\n\n".join(written), encoding="utf-8")
+    for path in (ROOT / "docs/examples").glob("*.py"):
+        shutil.copy(path, folder)
     for page in pages():
         manual: list[str] = []
         for block in blocks(page):

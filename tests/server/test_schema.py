@@ -5,11 +5,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 
 from finetuner.errors import StateCorrupt, StorageFull
 from finetuner.server.store import schema
@@ -101,6 +102,22 @@ def test_folders_that_hold_nothing_yet_stop_no_first_start(path: Path) -> None:
         (path.parent / name).mkdir(parents=True)
     schema.prepare(path)
     assert path.exists()
+
+
+def test_a_database_of_the_first_version_is_brought_up_to_date_with_what_it_holds(path: Path) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    path.parent.mkdir()
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(text("INSERT INTO users VALUES (1, 'ada', 0, 0, '2026-01-01T00:00:00.000000Z')"))
+    engine.dispose()
+    schema.prepare(path)
+    with closing(sqlite3.connect(path)) as raw:
+        assert raw.execute("SELECT name FROM users").fetchall() == [("ada",)]
+        assert "stalled_since" in {row[1] for row in raw.execute("PRAGMA table_info(runs)")}
 
 
 def test_a_database_of_a_newer_version_is_refused(path: Path) -> None:

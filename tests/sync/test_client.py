@@ -89,6 +89,64 @@ def test_ctrl_c_ends_a_wait_and_not_the_run(home: Home, submit: Submit, tmp_path
     made.wait(LIMIT_S)
 
 
+WAITS = """
+from finetuner.sync import Client
+
+def tell_when_main_waits_in(name):
+    waiting = set()
+    while not {name, "receive"} <= waiting:
+        frame = sys._current_frames()[threading.main_thread().ident]
+        waiting = set()
+        while frame is not None:
+            waiting.add(frame.f_code.co_name)
+            frame = frame.f_back
+        time.sleep(0.01)
+    say("waits")
+
+client = Client()
+run = client.get_run("held")
+threading.Thread(target=tell_when_main_waits_in, args=[sys.argv[1]], daemon=True).start()
+"""
+
+
+@pytest.mark.parametrize(
+    ("waits", "where", "words"),
+    [
+        (
+            "run.wait()",
+            "wait",
+            "the run goes on: finetuner.get_run('held').wait() waits for it again, and .cancel() stops it",
+        ),
+        ("client.wait_all([run])", "wait_all", "what was submitted goes on: finetuner.list_runs() has it"),
+        (
+            "list(client.as_completed([run]))",
+            "_fetch",
+            "nothing was stopped: 1 of the runs go on, and can be waited for again",
+        ),
+        (
+            "list(run.stream_logs())",
+            "_fetch",
+            (
+                "the log of run 'held' was read up to byte 0, and the run is left as it is: "
+                "run.stream_logs(after=0) reads on"
+            ),
+        ),
+    ],
+)
+def test_ctrl_c_says_what_goes_on_and_how_to_go_on(
+    home: Home, client: Client, submit: Submit, tmp_path: Path, waits: str, where: str, words: str
+) -> None:
+    made = submit("held", gate=str(tmp_path / "gate"))
+    try:
+        with started(WAITS + waits, where) as process:
+            interrupt_at(process, "waits")
+            _, shown = process.communicate(timeout=LIMIT_S)
+    finally:
+        (tmp_path / "gate").touch()
+        client.delete_run(made.wait(LIMIT_S).name)
+    assert shown.splitlines()[-1] == f"KeyboardInterrupt: {words}"
+
+
 def test_a_program_ends_though_its_log_waits_for_a_server_to_start(home: Home, submit: Submit, tmp_path: Path) -> None:
     made = submit(lines=5, gate=str(tmp_path / "gate"))
     source = """

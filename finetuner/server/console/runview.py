@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ import attrs
 import orjson
 from sqlalchemy import Row
 
+from finetuner.api.standing import stalled_text
 from finetuner.api.types import RunStatus
 from finetuner.server.console import shown
 
@@ -68,7 +70,8 @@ def _text(row: Row[Any], status: RunStatus, progress: Mapping[str, Any], queue_p
     if status is RunStatus.FINISHED:
         return row.details or _gain(_json(row.metrics))
     if status is RunStatus.STARTED:
-        return row.details or _doing(progress)
+        stalled = row.stalled_since and stalled_text(dt.datetime.fromisoformat(row.stalled_since))
+        return row.details or stalled or _doing(progress)
     if status is RunStatus.CREATED and not row.details:
         return "next to start" if not queue_position else f"{queue_position} before it"
     return str(row.details)

@@ -230,6 +230,15 @@ def read_events(run_dir: Path, offset: int, max_bytes: int = 2**20) -> tuple[lis
     return list(_objects(data[:end])), offset + end
 
 
+def heard_at(run_dir: Path) -> float | None:
+    """Give when a run last wrote into its log or its events, in seconds of the clock; None where it never did."""
+    times = []
+    for name in ("log", "events.jsonl"):
+        with suppress(OSError):
+            times.append((run_dir / name).stat().st_mtime)
+    return max(times, default=None)
+
+
 def log_size(run_dir: Path) -> int:
     """Give the size of the log in bytes; 0 before there is one."""
     try:

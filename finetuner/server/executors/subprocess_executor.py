@@ -132,6 +132,10 @@ class SubprocessExecutor:
         except (FinetunerError, OSError) as error:
             _log.warning("the end of a run could not be written into its log", run_id=run_id, error=str(error))
 
+    def heard_at(self, run_id: str) -> float | None:
+        """Give when a run last wrote into its log or its events, in seconds of the clock; None where it never did."""
+        return rundir.heard_at(self.path(run_id))
+
     def is_held(self, run_id: str) -> bool:
         """Whether the supervisor of a run lives."""
         return rundir.is_held(self.path(run_id))

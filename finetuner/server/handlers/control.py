@@ -1,4 +1,4 @@
-"""Ends: of a run, of several, and of the server."""
+"""Ends, of a run and of the server, and what is done to several runs at once."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
+import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from sqlalchemy import Row
 
 from finetuner.api import lifecycle
-from finetuner.api.config import BatchRequest
+from finetuner.api.checks import refusal, tag_errors, update_errors
+from finetuner.api.config import BatchRequest, RunUpdate
 from finetuner.api.convert import read_json
 from finetuner.api.types import RunStatus
 from finetuner.errors import NotAllowed
@@ -26,7 +28,7 @@ from finetuner.server.store.tables import RUNS
 
 async def cancel(request: web.Request) -> web.Response:
     """Ask a run to end; asking again, or asking one that has ended, changes nothing."""
-    async with request.app[keys.DATABASE].write() as tx:
+    async with request.app[keys.SCHEDULER].starting, request.app[keys.DATABASE].write() as tx:
         row = await asked.run_row(request, tx)
         status = await _ask_to_end(request, tx, row)
     if status is RunStatus.STARTED:
@@ -37,14 +39,19 @@ async def cancel(request: web.Request) -> web.Response:
 
 
 async def batch(request: web.Request) -> web.Response:
-    """Cancel or delete several runs in one transaction; those that are not the caller's are passed over."""
+    """Cancel, delete or tag several runs in one transaction; those that are not the caller's are passed over."""
     asked.only(request)
     body = read_json(await request.read(), BatchRequest)
+    if errors := list(update_errors(body.update)):
+        raise refusal(errors)
     user = user_of(request)
     ids = list(dict.fromkeys(body.ids))
-    async with request.app[keys.DATABASE].write() as tx:
+    started: list[str] = []
+    async with request.app[keys.SCHEDULER].starting, request.app[keys.DATABASE].write() as tx:
         if body.action == "delete":
             done = await runs.delete_where(tx, RUNS.c.owner_id == user.id, RUNS.c.id.in_(ids))
+        elif body.action == "tag":
+            done = [row.id for row in await runs.listed_ids(tx, user.id, ids) if await _tag(tx, row, body.update)]
         else:
             found = await runs.listed_ids(tx, user.id, ids)
             live = [row for row in found if not lifecycle.is_terminal(RunStatus(row.status))]
@@ -52,10 +59,25 @@ async def batch(request: web.Request) -> web.Response:
             started = [row.id for row in live if await _ask_to_end(request, tx, row) is RunStatus.STARTED]
     if body.action == "delete":
         asked.remove_runs(request, done)
-    else:
-        for run_id in started:
-            await request.app[keys.SCHEDULER].cancel(run_id)
+    for run_id in started:
+        await request.app[keys.SCHEDULER].cancel(run_id)
     return asked.json_response({"done": done})
+
+
+async def _tag(tx: Transaction, row: Row[Any], wanted: RunUpdate) -> bool:
+    """Change the tags of a run, and say whether that changed any.
+
+    Raises:
+        ConfigInvalid: It would have too many.
+    """
+    before = orjson.loads(row.tags)
+    tags = wanted.tags_after(before)
+    if errors := list(tag_errors(f"$.add_tags: those of run {row.name}", tags)):
+        raise refusal(errors)
+    if tags == before:
+        return False
+    await runs.update_words(tx, row, description=row.description, tags=tags)
+    return True
 
 
 async def _ask_to_end(request: web.Request, tx: Transaction, row: Row[Any]) -> RunStatus | None:

@@ -12,6 +12,11 @@ def now() -> str:
     return to_iso(dt.datetime.now(dt.UTC))
 
 
+def text_of(seconds: float) -> str:
+    """Give a time of the clock, in seconds since 1970, as such a text."""
+    return to_iso(dt.datetime.fromtimestamp(seconds, dt.UTC))
+
+
 def ago(seconds: float) -> str:
     """Give the time some seconds back."""
     return to_iso(dt.datetime.now(dt.UTC) - dt.timedelta(seconds=seconds))

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import attrs
 from sqlalchemy import JSON, ColumnElement, Row, Select, exists, func, select, type_coerce
 
 from finetuner.api import paging
-from finetuner.api.selecting import MetricThreshold
+from finetuner.api.selecting import COMPARED, MetricThreshold
 from finetuner.api.types import RunStatus, Task
 from finetuner.server.store.database import Connection
 from finetuner.server.store.run_columns import WITH_CONFIG, WITHOUT_CONFIG, to_json
 from finetuner.server.store.runs import JOINED
 from finetuner.server.store.tables import EXPERIMENTS, RUN_TAGS, RUNS
 
-_COMPARED: Final[dict[str, Callable[[Any, float], ColumnElement[bool]]]] = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    "==": operator.eq,
-    ">": operator.gt,
-    "<": operator.lt,
-}
 _RANGES: Final = (
     ("created_after", RUNS.c.created_at, operator.ge),
     ("created_before", RUNS.c.created_at, operator.lt),
@@ -87,7 +80,8 @@ class RunFilter:
 def _meets(threshold: MetricThreshold) -> ColumnElement[bool]:
     """Give the condition that a run has a metric, and that it is on the right side of the value."""
     value = type_coerce(RUNS.c.metrics, JSON)[threshold.stage, threshold.name].as_float()
-    return _COMPARED[threshold.comparison](value, threshold.value)
+    condition: ColumnElement[bool] = COMPARED[threshold.comparison](value, threshold.value)
+    return condition
 
 
 async def ranges(conn: Connection, which: RunFilter, request: paging.RangeRequest, *, with_config: bool) -> bytes:

@@ -30,6 +30,7 @@ _PLAIN: Final = (
     "created_at",
     "started_at",
     "finished_at",
+    "stalled_since",
     "device",
     "cpus",
     "gpus",

@@ -100,6 +100,7 @@ RUNS: Final = Table(
     _time("created_at"),
     _time("started_at", nullable=True),
     _time("finished_at", nullable=True),
+    _time("stalled_since", nullable=True),
     Column("events_offset", _BIG, nullable=False),
     Column("cancel_requested", Boolean, nullable=False),
     Column("deleting", Boolean, nullable=False),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from finetuner import errors
 from finetuner.aio.client import AsyncClient
 from finetuner.aio.logstream import AsyncLogStream
 from finetuner.aio.watch import AsyncCompleted, AsyncWatch
+from finetuner.api.selecting import RunFilter
 from finetuner.api.types import RunStatus
 from tests.aio.conftest import Home
 from tests.behaviours.aio.conftest import AsyncSubmit
@@ -122,6 +124,77 @@ async def test_many_are_waited_for_together(client: AsyncClient, submit: AsyncSu
         assert {each.name async for each in ended} == {held.name, queued[0].name}
     assert await client.wait_all(iter([queued[0], held]), timeout_s=LIMIT_S) == [queued[0], held]
     assert await client.wait_all([]) == []
+
+
+async def test_many_that_failed_are_told_by_one_error(client: AsyncClient, submit: AsyncSubmit) -> None:
+    runs = [await submit(f"lost-{number}", exit=3) for number in range(3)]
+    with pytest.raises(errors.RunFailed, match=r"'lost-0' failed: .*So did 2 of the others: lost-1, lost-2\.$"):
+        await client.wait_all(runs, LIMIT_S)
+
+
+@pytest.mark.parametrize("of", [list, iter])
+async def test_what_is_no_run_is_refused_by_its_place(client: AsyncClient, submit: AsyncSubmit, of: Any) -> None:
+    run = await submit()
+    with pytest.raises(errors.InvalidInput, match=r"^runs\[1\] must be Run, not 5 \(int\)$"):
+        await client.wait_all(of([run, 5]))
+    with pytest.raises(errors.InvalidInput, match=r"^runs\[0\] must be Run, not 'calm' \(str\)$"):
+        client.as_completed(of(["calm"]))
+    with pytest.raises(errors.InvalidInput, match=r"^runs\[0\] must be Run, not None "):
+        client.watch(of([None]))
+    with pytest.raises(errors.InvalidInput, match=r"^filters\[0\] must be Run, not 5 "):
+        await client.cancel_runs(of([5]))
+    with pytest.raises(errors.InvalidInput, match=r"^filters\[0\] must be Run, not 5 "):
+        await client.delete_runs("default", filters=of([5]))
+
+
+async def test_a_watch_of_a_filter_tells_of_runs_that_come_to_match_and_match_no_longer(
+    client: AsyncClient, submit: AsyncSubmit, tmp_path: Path
+) -> None:
+    first = await submit("w-first", gate=str(tmp_path / "gate"))
+    await submit("other-first")
+    seen = []
+    async with client.watch(RunFilter(name_prefix="w-", status=["CREATED", "STARTED"])) as changes:
+        async for change in changes:
+            assert change.run is None or change.run.name.startswith("w-")
+            if change.kind == "snapshot":
+                assert change.run_id == first.id
+                second = await submit("w-second", gate=str(tmp_path / "gate"))
+                await submit("other-second")
+            elif change.kind == "created":
+                assert change.run_id == second.id
+                (tmp_path / "gate").touch()
+            if change.after is not None and change.after.is_terminal:
+                seen.append(change.run_id)
+            if len(seen) == 2:
+                break
+    assert set(seen) == {first.id, second.id}
+
+
+async def test_a_watch_of_a_filter_tells_of_deletions_of_what_matched(client: AsyncClient, submit: AsyncSubmit) -> None:
+    kept, gone = await submit("d-kept"), await submit("d-gone")
+    other = await submit("e-other")
+    await client.wait_all([kept, gone, other], LIMIT_S)
+    async with client.watch(RunFilter(name_prefix="d-")) as changes:
+        assert {(await anext(changes)).run_id for _ in range(2)} == {kept.id, gone.id}
+        await other.delete()
+        await gone.delete()
+        change = await anext(changes)
+        assert (change.kind, change.run_id, change.run) == ("deleted", gone.id, None)
+
+
+async def test_what_is_no_list_of_runs_is_refused(client: AsyncClient) -> None:
+    wrong: Any = 5
+    name: Any = "calm"
+    with pytest.raises(errors.InvalidInput, match=r"^runs must be a list of Run, not 5 \(int\)$"):
+        await client.wait_all(wrong)
+    with pytest.raises(errors.InvalidInput, match=r"^runs must be a list of Run, not 'calm' \(str\)$"):
+        client.as_completed(name)
+    with pytest.raises(errors.InvalidInput, match=r"^runs must be RunFilter or a list of Run or None, not 5 \(int\)$"):
+        client.watch(wrong)
+    with pytest.raises(errors.InvalidInput, match=r"^filters must be RunFilter or a list of Run, not 5 \(int\)$"):
+        await client.cancel_runs(wrong)
+    with pytest.raises(errors.InvalidInput, match=r"^run must be Run or None, not 5 \(int\)$"):
+        await client.console_url(wrong)
 
 
 async def test_a_run_is_cancelled_and_one_that_has_ended_stays_as_it_is(submit: AsyncSubmit, tmp_path: Path) -> None:

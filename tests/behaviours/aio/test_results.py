@@ -83,6 +83,27 @@ async def test_an_artifact_is_fetched_through_cuts(client: AsyncClient, submit: 
     assert Path(path).read_bytes() == whole
 
 
+async def test_an_artifact_is_described_by_its_id_without_being_fetched(
+    client: AsyncClient, submit: AsyncSubmit, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    run = await submit("described", artifact_bytes=20_000, gate=str(gate))
+    with pytest.raises(errors.RunInProgress, match="described"):
+        await client.get_artifact(run.artifact_id)
+    gate.touch()
+    await run.wait(LIMIT_S)
+    found = await client.get_artifact(run.artifact_id)
+    assert found == await run.artifact()
+    assert (found.run_name, [(file.path, file.size_bytes) for file in found.files]) == (
+        "described",
+        [("model.bin", 20_000)],
+    )
+    with pytest.raises(errors.InvalidInput, match=r"24 hexadecimal digits.*not 'described'"):
+        await client.get_artifact(run.name)
+    with pytest.raises(errors.ArtifactNotFound):
+        await client.get_artifact("0" * 24)
+
+
 async def test_what_is_no_model_is_refused(client: AsyncClient, submit: AsyncSubmit, tmp_path: Path) -> None:
     with pytest.raises(errors.ArtifactNotFound):
         await client.get_model("0" * 24)

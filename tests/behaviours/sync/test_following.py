@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from finetuner import errors
+from finetuner.api.selecting import RunFilter
 from finetuner.api.types import RunStatus
 from finetuner.sync import Client, Completed, LogStream, Watch
 from tests.aio.conftest import Home
@@ -117,6 +119,77 @@ def test_many_are_waited_for_together(client: Client, submit: Submit, tmp_path: 
         assert {each.name for each in ended} == {held.name, queued[0].name}
     assert client.wait_all(iter([queued[0], held]), timeout_s=LIMIT_S) == [queued[0], held]
     assert client.wait_all([]) == []
+
+
+def test_many_that_failed_are_told_by_one_error(client: Client, submit: Submit) -> None:
+    runs = [submit(f"lost-{number}", exit=3) for number in range(3)]
+    with pytest.raises(errors.RunFailed, match="'lost-0' failed: .*So did 2 of the others: lost-1, lost-2\\.$"):
+        client.wait_all(runs, LIMIT_S)
+
+
+@pytest.mark.parametrize("of", [list, iter])
+def test_what_is_no_run_is_refused_by_its_place(client: Client, submit: Submit, of: Any) -> None:
+    run = submit()
+    with pytest.raises(errors.InvalidInput, match="^runs\\[1\\] must be Run, not 5 \\(int\\)$"):
+        client.wait_all(of([run, 5]))
+    with pytest.raises(errors.InvalidInput, match="^runs\\[0\\] must be Run, not 'calm' \\(str\\)$"):
+        client.as_completed(of(["calm"]))
+    with pytest.raises(errors.InvalidInput, match="^runs\\[0\\] must be Run, not None "):
+        client.watch(of([None]))
+    with pytest.raises(errors.InvalidInput, match="^filters\\[0\\] must be Run, not 5 "):
+        client.cancel_runs(of([5]))
+    with pytest.raises(errors.InvalidInput, match="^filters\\[0\\] must be Run, not 5 "):
+        client.delete_runs("default", filters=of([5]))
+
+
+def test_a_watch_of_a_filter_tells_of_runs_that_come_to_match_and_match_no_longer(
+    client: Client, submit: Submit, tmp_path: Path
+) -> None:
+    first = submit("w-first", gate=str(tmp_path / "gate"))
+    submit("other-first")
+    seen = []
+    with client.watch(RunFilter(name_prefix="w-", status=["CREATED", "STARTED"])) as changes:
+        for change in changes:
+            assert change.run is None or change.run.name.startswith("w-")
+            if change.kind == "snapshot":
+                assert change.run_id == first.id
+                second = submit("w-second", gate=str(tmp_path / "gate"))
+                submit("other-second")
+            elif change.kind == "created":
+                assert change.run_id == second.id
+                (tmp_path / "gate").touch()
+            if change.after is not None and change.after.is_terminal:
+                seen.append(change.run_id)
+            if len(seen) == 2:
+                break
+    assert set(seen) == {first.id, second.id}
+
+
+def test_a_watch_of_a_filter_tells_of_deletions_of_what_matched(client: Client, submit: Submit) -> None:
+    kept, gone = (submit("d-kept"), submit("d-gone"))
+    other = submit("e-other")
+    client.wait_all([kept, gone, other], LIMIT_S)
+    with client.watch(RunFilter(name_prefix="d-")) as changes:
+        assert {next(changes).run_id for _ in range(2)} == {kept.id, gone.id}
+        other.delete()
+        gone.delete()
+        change = next(changes)
+        assert (change.kind, change.run_id, change.run) == ("deleted", gone.id, None)
+
+
+def test_what_is_no_list_of_runs_is_refused(client: Client) -> None:
+    wrong: Any = 5
+    name: Any = "calm"
+    with pytest.raises(errors.InvalidInput, match="^runs must be a list of Run, not 5 \\(int\\)$"):
+        client.wait_all(wrong)
+    with pytest.raises(errors.InvalidInput, match="^runs must be a list of Run, not 'calm' \\(str\\)$"):
+        client.as_completed(name)
+    with pytest.raises(errors.InvalidInput, match="^runs must be RunFilter or a list of Run or None, not 5 \\(int\\)$"):
+        client.watch(wrong)
+    with pytest.raises(errors.InvalidInput, match="^filters must be RunFilter or a list of Run, not 5 \\(int\\)$"):
+        client.cancel_runs(wrong)
+    with pytest.raises(errors.InvalidInput, match="^run must be Run or None, not 5 \\(int\\)$"):
+        client.console_url(wrong)
 
 
 def test_a_run_is_cancelled_and_one_that_has_ended_stays_as_it_is(submit: Submit, tmp_path: Path) -> None:

@@ -78,6 +78,27 @@ def test_an_artifact_is_fetched_through_cuts(client: Client, submit: Submit, tmp
     assert Path(path).read_bytes() == whole
 
 
+def test_an_artifact_is_described_by_its_id_without_being_fetched(
+    client: Client, submit: Submit, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    run = submit("described", artifact_bytes=20000, gate=str(gate))
+    with pytest.raises(errors.RunInProgress, match="described"):
+        client.get_artifact(run.artifact_id)
+    gate.touch()
+    run.wait(LIMIT_S)
+    found = client.get_artifact(run.artifact_id)
+    assert found == run.artifact()
+    assert (found.run_name, [(file.path, file.size_bytes) for file in found.files]) == (
+        "described",
+        [("model.bin", 20000)],
+    )
+    with pytest.raises(errors.InvalidInput, match="24 hexadecimal digits.*not 'described'"):
+        client.get_artifact(run.name)
+    with pytest.raises(errors.ArtifactNotFound):
+        client.get_artifact("0" * 24)
+
+
 def test_what_is_no_model_is_refused(client: Client, submit: Submit, tmp_path: Path) -> None:
     with pytest.raises(errors.ArtifactNotFound):
         client.get_model("0" * 24)
