@@ -24,6 +24,8 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     home = tmp_path_factory.mktemp("encode")
     make_tiny_model(home / "model")
     (home / "texts.txt").write_text("\n".join(TEXTS), encoding="utf-8")
+    (home / "latin.txt").write_bytes("thé\ncafé\n".encode()[:5] + b"caf\xe9\n")
+    (home / "doubt.csv").write_text("a,b;c\nd,e;f\n")
     (home / "table.csv").write_text("id,what\n" + "".join(f'{n},"{text}"\n' for n, text in enumerate(TEXTS)))
     return Shell(env=environment(home), cwd=home, state=home / "state")
 
@@ -64,6 +66,10 @@ def test_standard_input_becomes_json_lines(shell: Shell, expected: np.ndarray) -
         (["all-minilm", "--column", "1", "--batch-size", "0"], ExitCode.USAGE, "--batch-size"),
         (["resnet-base", "texts.txt"], ExitCode.USAGE, "cannot be trained here"),
         (["./model", "table.csv", "--column", "wat"], ExitCode.USAGE, "Near: 'what'"),
+        (["./model", "table.csv", "--column", "0"], ExitCode.USAGE, "there is no column 0"),
+        (["./model", "latin.txt"], ExitCode.USAGE, "latin.txt, line 2: it is not utf-8: byte 8 cannot be decoded"),
+        (["./model", "latin.txt"], ExitCode.USAGE, "such as --csv-options encoding=latin-1\n"),
+        (["./model", "doubt.csv", "--column", "1"], ExitCode.USAGE, '--csv-options \'dialect={"delimiter": ";"}\'\n'),
         (["./model", "table.csv", "--column", "3", "-o", "none.npy"], ExitCode.USAGE, "there is no column 3"),
     ],
     ids=lambda one: " ".join(one) if isinstance(one, list) else "",

@@ -158,6 +158,7 @@ async def test_ctrl_c_leaves_the_run_and_says_how_to_go_on(shell: Shell, data: s
         (["--callback", "EvaluationCallback"], "needs the option 'query_data'"),
         (["--csv-options", "encodng=latin-1"], "Near: 'encoding'"),
         (["--csv-options", "is_labeled=yes"], "must be true or false"),
+        (["--csv-options", 'dialect={"delimitr": ";"}'], "Near: 'delimiter'"),
         (["--secret", "NOT_THERE_AT_ALL"], "no such variable"),
         (["--secret", "KEY=value"], "its value stays in the environment"),
         (["--epochs", "0"], "epochs must be at least 1"),
