@@ -253,9 +253,9 @@ def _read(sample: str, dialect: Dialect, *, is_whole: bool) -> Reading:
 
 
 def _is_punctuation(sample: str, after: int, delimiter: str) -> bool:
-    """Whether the delimiter that ends at a place reads like one of prose."""
+    """Whether the delimiter that ends at a place reads like one of prose; a backslash begins an escaped quote."""
     behind = sample[after : after + 1]
-    return behind in {" ", "\r", "\n", ""} or (
+    return behind in {" ", "\r", "\n", "", "\\"} or (
         delimiter == "," and behind.isdigit() and sample[after - 2 : after - 1].isdigit()
     )
 
