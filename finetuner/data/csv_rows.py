@@ -21,7 +21,7 @@ from finetuner.data.dialects import AUTO, Dialect, named_dialect
 from finetuner.data.headers import Header, read_header
 from finetuner.data.kinds import Row, as_number, to_number
 from finetuner.data.options import CSVOptions
-from finetuner.data.sniffing import name_it, sniff
+from finetuner.data.sniffing import name_it, sniff, without_quotes
 from finetuner.errors import InvalidData, StorageFull
 
 _SAMPLE_CHARS: Final = 1 << 16
@@ -118,7 +118,7 @@ def _unclosed(begun: list[str], before: int, dialect: Dialect, path: Path | None
     [row] = attrs.evolve(dialect, strict=False).reader(begun[:-1])
     lines = len(io.StringIO(row[-1], newline="").readlines())
     line = before + len(begun) - max(1, lines)
-    return _refused(f"a quote is opened in it and never closed. {_without_quotes(dialect)}", line, path)
+    return _refused(f"a quote is opened in it and never closed. {without_quotes(dialect)}", line, path)
 
 
 def _no_csv(error: csv.Error, line: int, dialect: Dialect, path: Path | None) -> InvalidData:
@@ -130,14 +130,10 @@ def _no_csv(error: csv.Error, line: int, dialect: Dialect, path: Path | None) ->
         )
     quote = dialect.quotechar or ""
     return _refused(
-        f"not CSV: {error}. A quote in a text in quotes stands twice ({quote}{quote}). {_without_quotes(dialect)}",
+        f"not CSV: {error}. A quote in a text in quotes stands twice ({quote}{quote}). {without_quotes(dialect)}",
         line,
         path,
     )
-
-
-def _without_quotes(dialect: Dialect) -> str:
-    return f"Where quotes are text alone: CSVOptions(dialect={{'delimiter': {dialect.delimiter!r}, 'quotechar': None}})"
 
 
 def _refused(message: str, line: int, path: Path | None) -> InvalidData:

@@ -70,6 +70,11 @@ class Reading:
         return self.cuts == self.prose_cuts
 
     @property
+    def is_torn(self) -> bool:
+        """Whether a line ends between quotes of which others say that they are text: they may belong to two lines."""
+        return self.leftover > 0 and any("\n" in cell or "\r" in cell for row in self.rows for cell in row)
+
+    @property
     def is_table(self) -> bool:
         """Whether it has columns."""
         return self.is_even and self.usual[0] > 1
@@ -104,6 +109,10 @@ def sniff(sample: str, *, is_whole: bool, header_words: frozenset[str]) -> Diale
         )
     if found.doubt:
         raise InvalidData(found.doubt)
+    if found.is_torn:
+        raise InvalidData(
+            f"quotes in it stand around lines, and in texts without being doubled. {without_quotes(found.dialect)}"
+        )
     if found.is_table and found.is_prose and not headed and not found.quoted and len(found.rows) < SURE_ROWS:
         raise InvalidData(
             f"{_NAMES[found.dialect.delimiter]} with a blank after it may be the delimiter of its few rows, or a mark "
@@ -114,7 +123,7 @@ def sniff(sample: str, *, is_whole: bool, header_words: frozenset[str]) -> Diale
 
 def _likely(readings: Sequence[Reading]) -> list[Reading]:
     """Give the tables among them that no other is better than: with less leftover, in quotes, cut by no punctuation."""
-    tables = [one for one in readings if one.is_table]
+    tables = [one for one in readings if one.is_table and not one.is_torn]
     clean = [one for one in tables if not one.leftover]
     if not clean and any(one.is_even and one.quoted and not one.leftover for one in readings):
         return []  # all of a row stands in quotes
@@ -129,6 +138,11 @@ def _likely(readings: Sequence[Reading]) -> list[Reading]:
 def name_it(delimiter: str = ";") -> str:
     """Say how to name a dialect."""
     return f"Name the dialect: CSVOptions(dialect={{'delimiter': {delimiter!r}}})"
+
+
+def without_quotes(dialect: Dialect) -> str:
+    """Say how to name a dialect without quotes."""
+    return f"Where they are text: CSVOptions(dialect={{'delimiter': {dialect.delimiter!r}, 'quotechar': None}})"
 
 
 def _plain(cell: str) -> str:

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetuner.data import CSVOptions, decoded, prepare, read
@@ -69,6 +69,7 @@ def test_what_is_no_text_is_told_with_its_place(
     assert (caught.value.path, caught.value.line) == (path, line)
 
 
+@settings(deadline=None)
 @given(
     st.text(st.characters(codec="utf-8", exclude_characters="\0")), st.sampled_from(["utf-8", "utf-16", "utf-32-be"])
 )
@@ -78,6 +79,7 @@ def test_lines_are_those_of_python(text: str, encoding: str) -> None:
     assert lines == list(io.StringIO(given, newline=""))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 3), st.sampled_from(["\n", "\r\n", "\r"]), st.integers(0, 70_000))
 def test_the_place_of_a_bad_byte_does_not_depend_on_where_pieces_end(offset: int, ends: str, length: int) -> None:
     begin = "é" * offset + "x" * length + f",y{ends}" + f"a,b{ends}" * 10

@@ -5,7 +5,7 @@ import io
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetuner.data import CSVOptions, prepare, read
@@ -48,6 +48,7 @@ def written(rows: list[list[str]], parameters: dict[str, Any]) -> io.StringIO:
     return file
 
 
+@settings(deadline=None)
 @given(parameters(), st.integers(1, 3), st.data())
 def test_a_dialect_that_is_given_reads_what_was_written(given: dict[str, Any], width: int, data: st.DataObject) -> None:
     breaks = given["lineterminator"] == "\r\n" or given["quoting"] == csv.QUOTE_ALL  # else the writer leaves them bare

@@ -67,7 +67,7 @@ def found_in(file: io.StringIO) -> list[list[str]]:
     return rows
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(dialects(), st.booleans(), st.integers(2, 3), st.data())
 def test_tables_of_prose_are_read_as_they_were_written(
     given: dict[str, Any], blanks: bool, width: int, data: st.DataObject
@@ -78,7 +78,7 @@ def test_tables_of_prose_are_read_as_they_were_written(
     assert found_in(written(rows, given, blanks=blanks)) == rows
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(dialects(), st.booleans(), st.integers(1, 3), st.data())
 def test_few_rows_are_read_as_they_were_written_or_the_dialect_is_asked_for(
     given: dict[str, Any], blanks: bool, width: int, data: st.DataObject
@@ -132,6 +132,7 @@ def test_what_a_beginning_tells(text: str, dialect: Dialect) -> None:
         ("Hello, world\nGood, day\n", r"a comma with a blank .*header, or: .*\{'delimiter': ','\}"),
         ("the question; the answer\n", "a semicolon with a blank"),
         ("C:\\\\a,b\nd\\\\,e\n", "each backslash in it .*'escapechar'"),
+        ('5" wide|"two\nlines"\n', "quotes in it stand around lines.*'quotechar': None"),
         ("'so, it is',a\n'so, it was',b\n'so, be it',c\n", "single quotes at the ends .*'quotechar'"),
     ],
 )
@@ -175,7 +176,7 @@ def test_no_more_is_read_for_the_dialect_than_it_needs() -> None:
     assert taken < 10_000
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.sampled_from(["a,b", '"a\n\nb",c', "", '"x, y",z']), min_size=4, max_size=30), st.data())
 def test_errors_have_the_line_where_their_row_begins(lines: list[str], data: st.DataObject) -> None:
     place = data.draw(st.integers(3, len(lines)))
