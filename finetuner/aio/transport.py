@@ -298,11 +298,3 @@ async def read_answer(response: aiohttp.ClientResponse, max_bytes: int | None = 
             response.close()
             return Answer(status=response.status, headers=response.headers, body=b"", length=size, is_cut=True)
     return Answer(status=response.status, headers=response.headers, body=b"".join(pieces), length=size)
-
-
-def unread(content: aiohttp.StreamReader) -> bytes:
-    """Give what had come before a connection broke: once it has, aiohttp gives nothing but the error."""
-    if content.exception() is None:
-        return b""
-    content.set_exception(None)  # type: ignore[arg-type] # from here on it gives what it holds
-    return content.read_nowait()

@@ -20,6 +20,7 @@ from finetuner.aio.rerun import RunChanges
 from finetuner.aio.run import AsyncRun
 from finetuner.api.plan import Plan
 from finetuner.api.selecting import RunFilter
+from finetuner.api.sources import DocumentsT, Frame
 from finetuner.api.types import ArtifactInfo, DatasetInfo, RunStatus, Task
 from finetuner.callback import Callback, DataSource
 from finetuner.data import CSVOptions
@@ -1139,16 +1140,28 @@ class Client:
         """
         return portal.call(self._async.build_model, name, model_options, batch_size, select_model, device, is_onnx)
 
-    def encode(self, model: EmbeddingModel, data: Sequence[str], batch_size: int = 32) -> npt.NDArray[np.float32]:
+    @overload
+    def encode(self, model: EmbeddingModel, data: DocumentsT, batch_size: int = 32) -> DocumentsT: ...
+
+    @overload
+    def encode(
+        self, model: EmbeddingModel, data: Iterable[str] | Frame, batch_size: int = 32
+    ) -> npt.NDArray[np.float32]: ...
+
+    def encode(self, model: EmbeddingModel, data: Any, batch_size: int = 32) -> Any:
         """Turn texts into vectors, in a thread.
 
         Args:
             model: What `get_model` or `build_model` gave.
-            data: n texts.
+            data: n texts: a list or another iterable, a series or an array, a frame of one column; or a DocumentArray.
             batch_size: Texts at a time.
 
         Returns:
-            An array of shape (n, dim), float32; row i belongs to text i.
+            An array of shape (n, dim), float32; row i belongs to text i. Of a DocumentArray itself, its `embeddings`
+            filled.
+
+        Raises:
+            InvalidInput: It is no such thing, or holds something else than texts.
 
         Example:
             vectors = client.encode(tuned, ["a text", "another"])
