@@ -39,6 +39,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -70,7 +71,18 @@ class FieldError:
 
 
 class FinetunerError(Exception):
-    """The root of every error that Finetuner raises."""
+    """The root of every error that Finetuner raises; each can be pickled, for it may cross processes."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _remade, (type(self), self.args, self.__dict__)
+
+
+def _remade(kind: type[FinetunerError], args: tuple[Any, ...], values: dict[str, Any]) -> FinetunerError:
+    """Make an error as it was: what it holds is not made again of what it was given."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(values)
+    return error
 
 
 class InvalidInput(FinetunerError, ValueError):

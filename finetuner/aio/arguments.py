@@ -57,9 +57,14 @@ def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
         except TypeError:
             return  # the call itself says what is wrong
         for name, value in given.arguments.items():
+            if name == "self":
+                continue  # and where there is no more, no annotation is read: the interpreter may be exiting
             kind = _hints(function).get(name, Any)
             if wrong := next(_wrong(value, kind, is_shown=name not in _HIDDEN), None):
                 raise InvalidInput(f"{name}{wrong}")
+            if name.endswith("_s") and isinstance(value, float) and math.isinf(value):
+                never = "; None waits for ever" if type(None) in _kinds(kind) else ""
+                raise InvalidInput(f"{name} must be a finite number of seconds, not {value}{never}")
 
     if inspect.iscoroutinefunction(function):
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-import attrs
-
 from finetuner.aio.arguments import checked, checked_items
 from finetuner.aio.notebook import RunList
 from finetuner.aio.run import AsyncRun
@@ -149,6 +147,6 @@ def _within(experiment_name: str, filters: RunFilter | Iterable[AsyncRun] | None
         other = None if filters is None else filters.experiment_name
         if other not in (None, experiment_name):
             raise InvalidInput(f"experiment_name={experiment_name!r} and filters, which say {other!r}, contradict")
-        return attrs.evolve(filters or RunFilter(), experiment_name=experiment_name)
+        return (filters or RunFilter()).within(experiment_name)
     chosen = checked_items("filters", filters, AsyncRun)
     return [run for run in chosen if run.experiment_name == experiment_name]

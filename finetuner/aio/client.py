@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import aiohttp
 
@@ -21,6 +21,10 @@ from finetuner.aio.question import ask_secret
 from finetuner.aio.run import AsyncRun
 from finetuner.aio.transport import Request, Transport
 from finetuner.errors import InvalidInput, NotLoggedIn
+
+_SUBMITTING: Final = frozenset(
+    {"fit", "synthesize", "rerun", "create_training_run", "create_synthesis_run", "create_run"}
+)
 
 
 @checked
@@ -82,8 +86,10 @@ class AsyncClient(ExperimentCalls, FollowCalls, DatasetCalls, ArtifactCalls, Mod
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.host}>"
 
-    def _when_interrupted(self) -> str:
-        return "what was submitted goes on: finetuner.list_runs() has it"
+    def _when_interrupted(self, call: str) -> str:
+        if call in _SUBMITTING:
+            return "what was submitted goes on: finetuner.list_runs() has it"
+        return "nothing was stopped: the runs go on, and can be waited for again" if call == "wait_all" else ""
 
     async def login(
         self,
@@ -99,7 +105,7 @@ class AsyncClient(ExperimentCalls, FollowCalls, DatasetCalls, ArtifactCalls, Mod
         Args:
             force: Ask for a token though one is kept.
             interactive: Whether a person can be asked; None: when stdin is a terminal.
-            host: Use this server from now on.
+            host: Use this server from now on; where the login fails, the one that was used before.
             token: The token; None: FINETUNER_TOKEN, the one that is kept, or a question.
 
         Raises:
@@ -108,6 +114,10 @@ class AsyncClient(ExperimentCalls, FollowCalls, DatasetCalls, ArtifactCalls, Mod
         Example:
             await client.login(host="http://machine:8421", token="...")
         """
+        with self._transport.endpoint.tried():
+            await self._login(force=force, interactive=interactive, host=host, token=token)
+
+    async def _login(self, *, force: bool, interactive: bool | None, host: str | None, token: str | None) -> None:
         endpoint = self._transport.endpoint
         if host is not None or token is not None:
             endpoint.point(host, token)

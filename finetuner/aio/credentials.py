@@ -32,6 +32,7 @@ def normal_host(host: str) -> str:
     try:
         parts = urlsplit(shown)
         is_good = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        (parts.hostname or "").encode("idna")  # refuses what no name of a machine can be: a part of it that is too long
     except ValueError:
         is_good = False
     if (
@@ -40,9 +41,9 @@ def normal_host(host: str) -> str:
         or parts.query
         or parts.fragment
         or parts.username
-        or any(char.isspace() for char in text)
+        or any(char.isspace() or not char.isprintable() for char in text)
     ):
-        raise InvalidInput(f"host must be the address of a server, such as http://machine:8421, not {host!r}")
+        raise InvalidInput(f"host must be the address of a server, such as http://machine:8421, not {host[:200]!r}")
     return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 
 import attrs
 
@@ -55,6 +57,16 @@ class Endpoint:
             self._host = credentials.normal_host(host)
         self._token = _given(token)
         self._found = None
+
+    @contextlib.contextmanager
+    def tried(self) -> Iterator[None]:
+        """Within the block, where it fails, whatever it points to becomes what it was."""
+        before = self._host, self._token, self._found
+        try:
+            yield
+        except BaseException:
+            self._host, self._token, self._found = before
+            raise
 
     def forget(self) -> None:
         """Look for the embedded server again before the next request."""

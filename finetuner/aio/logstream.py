@@ -137,7 +137,7 @@ class AsyncLogStream(AsyncStream[str, Entry]):
     async def _release(self) -> None:
         self._wire.close()
 
-    def _when_interrupted(self) -> str:
+    def _when_interrupted(self, call: str) -> str:  # noqa: ARG002 - there is one thing that it is read for
         return (
             f"the log of run {self._run_name!r} was read up to byte {self.offset}, and the run is left as it is: "
             f"run.stream_logs(after={self.offset}) reads on"

@@ -144,6 +144,7 @@ class Reconnecting:
         self.drop()
         if self._closed():
             return None
+        self._transport.check_open()
         lost = self._transport.lost(error, request)
         return Refused(lost.outcome, lost.error)
 

@@ -119,7 +119,9 @@ class AsyncRun:
     def _repr_html_(self) -> str:
         return run_html(self.info)
 
-    def _when_interrupted(self) -> str:
+    def _when_interrupted(self, call: str) -> str:
+        if call == "save_artifact":
+            return "what has come of the artifact is kept: call save_artifact again, and it goes on from there"
         if self.info.status.is_terminal:
             return ""
         where = "" if self.experiment_name == "default" else f", {self.experiment_name!r}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Collection, Mapping
 from typing import Final
 
@@ -80,10 +81,16 @@ class Transport:
         """The loop that the pools belong to."""
         self._paused_until = 0.0
         self._is_closed = False
+        self._streams: weakref.WeakSet[aiohttp.ClientResponse] = weakref.WeakSet()
+        """Responses that are read for long."""
 
     async def aclose(self) -> None:
         """Close the connections; the caller's own session stays open."""
         self._is_closed = True
+        for response in list(self._streams):
+            # Who waits for its next bytes would never hear that the connection is closed.
+            response.content.set_exception(aiohttp.ClientConnectionError("the client was closed"))
+            response.close()
         pools, self._pools = self._pools, {}
         for pool in pools.values():
             await pool.close()
@@ -95,7 +102,7 @@ class Transport:
             RuntimeError: It is.
         """
         if self._is_closed:
-            raise RuntimeError("this client is closed; make another one")
+            raise RuntimeError("this client is closed: make another one, and get its runs from that")
 
     async def _pool(self, *, stream: bool) -> aiohttp.ClientSession:
         self.check_open()
@@ -136,6 +143,8 @@ class Transport:
             response.close()
             self.endpoint.forget()
             response = await self._send(request, stream=stream, timeout=timeout)
+        if stream:
+            self._streams.add(response)
         return response
 
     async def _send(self, request: Request, *, stream: bool, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:

@@ -11,7 +11,7 @@ from finetuner.aio.stream import AsyncStream
 from finetuner.api import convert
 from finetuner.api.selecting import RunFilter
 from finetuner.api.types import Change, RunInfo, RunStatus
-from finetuner.errors import RunDeleted, WaitTimeout
+from finetuner.errors import FinetunerError, RunDeleted, WaitTimeout
 
 if TYPE_CHECKING:
     from finetuner.aio.run import AsyncRun
@@ -91,7 +91,7 @@ class AsyncWatch(AsyncStream[Change, Change]):
         self.cursor = entry.cursor
         return entry
 
-    def _when_interrupted(self) -> str:
+    def _when_interrupted(self, call: str) -> str:  # noqa: ARG002 - there is one thing that it is read for
         return f"the runs go on: client.watch(since={self.cursor}) gives what changes from here on"
 
     async def _release(self) -> None:
@@ -125,6 +125,13 @@ class AsyncCompleted(AsyncStream["AsyncRun", "AsyncRun"]):
         self._feed = ChangeFeed(transport, run_ids=list(self._waiting), since=None)
 
     async def _more(self) -> list[AsyncRun]:
+        try:
+            return await self._next_ended()
+        except FinetunerError:
+            self._feed.close()  # nothing more is read of it
+            raise
+
+    async def _next_ended(self) -> list[AsyncRun]:
         loop = asyncio.get_running_loop()
         if self._deadline is None and self._timeout_s is not None:
             # 0 looks once: how the runs stand is heard all the same.
@@ -178,7 +185,7 @@ class AsyncCompleted(AsyncStream["AsyncRun", "AsyncRun"]):
     def _give(self, entry: AsyncRun) -> AsyncRun:
         return entry
 
-    def _when_interrupted(self) -> str:
+    def _when_interrupted(self, call: str) -> str:  # noqa: ARG002 - there is one thing that it is read for
         return f"nothing was stopped: {len(self._waiting)} of the runs go on, and can be waited for again"
 
     async def _release(self) -> None:

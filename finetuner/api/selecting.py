@@ -83,7 +83,7 @@ def read_time(value: dt.datetime | str, name: str) -> str:
     """
     try:
         return to_iso(dt.datetime.fromisoformat(value) if isinstance(value, str) else value)
-    except (ValueError, OverflowError) as error:
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
         shown = str(value)[:60]
         raise InvalidInput(f"{name} must be a datetime or an ISO 8601 text, not {shown!r}") from error
 
@@ -97,12 +97,37 @@ def _is_between(time: dt.datetime | None, first: dt.datetime | str | None, end: 
     return (first is None or told >= read_time(first, "")) and (end is None or told < read_time(end, ""))
 
 
-def _several(value: str | Iterable[str] | None) -> tuple[str, ...]:
-    return () if value is None else (value,) if isinstance(value, str) else tuple(value)
+def _several(value: object, name: str) -> tuple[str, ...]:
+    """Give one text or several as a tuple; of none at all, a caller must not get every run."""
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, Iterable) or isinstance(value, Mapping | bytes):
+        raise InvalidInput(f"{name} must be a text or a list of texts, not {value!r} ({type(value).__name__})")
+    found = tuple(value)
+    if not found:
+        raise InvalidInput(f"{name} is an empty list, which would mean every run: leave it out for that, or name one")
+    for index, one in enumerate(found):
+        if not isinstance(one, str):
+            raise InvalidInput(f"{name}[{index}] must be a text, not {one!r} ({type(one).__name__})")
+    return found
 
 
 def _statuses(value: str | RunStatus | Iterable[str | RunStatus] | None) -> tuple[RunStatus, ...]:
-    return tuple(_member(RunStatus, text) for text in _several(value))
+    return tuple(_member(RunStatus, text) for text in _several(value, "status"))
+
+
+def _tags(value: str | Iterable[str] | None) -> tuple[str, ...]:
+    found = _several(value, "tag")
+    for tag in found:
+        _check_text(tag, "tag")
+    return found
+
+
+def _check_text(text: str, name: str) -> None:
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise InvalidInput(f"{name} holds a lone surrogate, which cannot be sent as UTF-8")
 
 
 def _task(value: str | Task | None) -> Task | None:
@@ -110,6 +135,8 @@ def _task(value: str | Task | None) -> Task | None:
 
 
 def _member(kind: Callable[[str], T], text: str) -> T:
+    if not isinstance(text, str):
+        raise InvalidInput(f"{getattr(kind, '__name__', 'it').lower()} must be a text, not {text!r}")
     names = [str(one) for one in kind]  # type: ignore[attr-defined] # an enumeration
     if text not in names:
         word = str(getattr(kind, "__name__", kind)).removeprefix("Run").lower()
@@ -120,8 +147,10 @@ def _member(kind: Callable[[str], T], text: str) -> T:
 
 
 def _thresholds(value: str | Iterable[str | MetricThreshold] | None) -> tuple[MetricThreshold, ...]:
-    given = (value,) if isinstance(value, str) else value or ()
-    return tuple(one if isinstance(one, MetricThreshold) else MetricThreshold.parse(one) for one in given)
+    given: object = value
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
+        given = [str(one) if isinstance(one, MetricThreshold) else one for one in value]
+    return tuple(MetricThreshold.parse(one) for one in _several(given, "metric"))
 
 
 @attrs.frozen(kw_only=True)
@@ -149,21 +178,22 @@ class RunFilter:
     """
 
     experiment_name: str | None = None
-    status: tuple[RunStatus, ...] = attrs.field(default=(), converter=_statuses)
+    status: tuple[RunStatus, ...] = attrs.field(default=None, converter=_statuses)
     name_prefix: str | None = None
-    tag: tuple[str, ...] = attrs.field(default=(), converter=_several)
+    tag: tuple[str, ...] = attrs.field(default=None, converter=_tags)
     task: Task | None = attrs.field(default=None, converter=_task)
     created_after: dt.datetime | str | None = None
     created_before: dt.datetime | str | None = None
     finished_after: dt.datetime | str | None = None
     finished_before: dt.datetime | str | None = None
-    metric: tuple[MetricThreshold, ...] = attrs.field(default=(), converter=_thresholds)
+    metric: tuple[MetricThreshold, ...] = attrs.field(default=None, converter=_thresholds)
 
     def __attrs_post_init__(self) -> None:
         if self.experiment_name is not None:
             check_name(self.experiment_name, "experiment")
         if self.name_prefix is not None and not isinstance(self.name_prefix, str):
             raise InvalidInput(f"name_prefix must be a text, not {self.name_prefix!r}")
+        _check_text(self.name_prefix or "", "name_prefix")
         self.query()  # refuses what is no time
 
     def query(self) -> dict[str, object]:
@@ -177,6 +207,11 @@ class RunFilter:
                     value = read_time(value, name)
                 found[name] = [str(one) for one in value] if isinstance(value, tuple) else str(value)
         return found
+
+    def within(self, experiment_name: str) -> RunFilter:
+        """Give this filter for one experiment alone."""
+        given = {field.name: getattr(self, field.name) or None for field in attrs.fields(RunFilter)}
+        return RunFilter(**{**given, "experiment_name": experiment_name})
 
     def matches(self, run: RunInfo) -> bool:
         """Say whether a run is one of these, as it stands."""
@@ -192,7 +227,7 @@ class RunFilter:
         )
 
     def __str__(self) -> str:
-        shown = ((name, one) for name, value in self.query().items() for one in _several(value))  # type: ignore[arg-type] # texts
+        shown = ((name, one) for name, value in self.query().items() for one in _several(value, name))
         return " ".join(f"{name}={value}" for name, value in shown) or "all runs"
 
 

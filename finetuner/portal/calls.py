@@ -77,17 +77,19 @@ class Portal:
             FinetunerError: The interpreter is exiting.
             RuntimeError: This is the loop's own thread, which would wait for itself.
         """
-        call = Call(self.host(), function, args, kwargs)
-        for argument in (*args, *kwargs.values()):
-            if type(argument) is OnCaller:
-                argument.inbox = call.inbox
+        call: Call[T] | None = None
         try:
+            call = Call(self.host(), function, args, kwargs)
+            for argument in (*args, *kwargs.values()):
+                if type(argument) is OnCaller:
+                    argument.inbox = call.inbox
             call.begin()
             while (message := call.receive()) is not DONE:
                 callback, given, named = message
                 callback(*given, **named)
         except BaseException as error:  # Ctrl-C above all: the coroutine cleans up before the caller goes on
-            call.settle()
+            if call is not None:
+                call.settle()
             tell_interrupted(error, function)
             raise
         if call.error is None:
@@ -100,7 +102,11 @@ class Portal:
         async def work() -> T:
             return function(*args, **kwargs)
 
-        return self.call(work)
+        try:
+            return self.call(work)
+        except KeyboardInterrupt as error:
+            tell_interrupted(error, function)
+            raise
 
     def iterate(self, source: AsyncIterator[T]) -> Stream[T]:
         """Give an async iterator's items to this thread, in batches fetched ahead.

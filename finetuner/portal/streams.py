@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator
 from types import TracebackType
@@ -43,14 +44,24 @@ class Stream(Generator[T_co, None, None]):
         self._entries: deque[Any] = deque()
         self._taken = 0
         self._is_over = False
+        self._reading = threading.Lock()
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> T_co:
         if not self._entries:
-            self._fetch()
-        item: T_co = self._source._give(self._entries.popleft())  # noqa: SLF001 - the reader's half of a stream
+            if not self._reading.acquire(blocking=False):
+                raise RuntimeError("another thread waits for the next item of this stream; only one can")
+            try:
+                self._fetch()
+            finally:
+                self._reading.release()
+        try:
+            entry = self._entries.popleft()
+        except IndexError:
+            return self.__next__()  # another thread took what came
+        item: T_co = self._source._give(entry)  # noqa: SLF001 - the reader's half of a stream
         return item if self._wrap is None else self._wrap(item)
 
     def _fetch(self) -> None:
@@ -72,8 +83,8 @@ class Stream(Generator[T_co, None, None]):
             tell_interrupted(error, self._source)
             raise
         if message is DONE:
-            self._is_over = True
-            if pump.is_complete:
+            was_closed, self._is_over = self._is_over, True
+            if pump.is_complete or was_closed:
                 raise StopIteration
             raise pump.failure()
         self._entries.extend(message)

@@ -43,10 +43,16 @@ def tell_interrupted(error: BaseException, interrupted: object) -> None:
 
     Args:
         error: What ended the wait; only an interrupt that says nothing yet is made to.
-        interrupted: The coroutine's function or the stream: its object's `_when_interrupted()` gives the words.
+        interrupted: The coroutine's function or the stream: its object's `_when_interrupted`, called with the name of
+            that function, gives the words.
     """
     told = getattr(getattr(interrupted, "__self__", interrupted), "_when_interrupted", None)
-    if isinstance(error, KeyboardInterrupt) and not error.args and told is not None and (words := told()):
+    if not isinstance(error, KeyboardInterrupt):
+        return
+    if isinstance(error.__context__, Empty):
+        error.__context__ = None  # it came between two looks into the inbox, which is nothing to tell
+    name = getattr(interrupted, "__name__", "")
+    if not error.args and told is not None and (words := told(name)):
         error.args = (words,)
 
 
@@ -130,6 +136,14 @@ class Host:
         self.loop.set_exception_handler(lambda _loop, _context: None)
 
 
+def _current_task() -> asyncio.Task[Any] | None:
+    """Give the task of a loop that runs in this thread, where there is one: it waits for the job as well."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
 class Job:
     """A task on the loop, and the inbox of the thread that waits for it."""
 
@@ -141,6 +155,8 @@ class Job:
         self.is_cancelled: bool = False
         self.is_over: bool = False
         self.error: BaseException | None = None
+        self._waiter = _current_task()
+        self._cancelled_before = 0 if self._waiter is None else self._waiter.cancelling()
 
     @abstractmethod
     async def work(self) -> None:
@@ -199,8 +215,16 @@ class Job:
         while True:
             with contextlib.suppress(Empty):
                 return self.inbox.get(timeout=SLICE_S)
+            if self.is_over and self.inbox.empty():
+                return DONE  # another thread took that word, such as the one that closed the stream
             if not self.host.thread.is_alive() and self.inbox.empty():
                 raise FinetunerError("Finetuner's event-loop thread has ended; start the program again")
+            if self._is_waiter_cancelled():
+                raise asyncio.CancelledError
+
+    def _is_waiter_cancelled(self) -> bool:
+        """Whether the task that waits here was cancelled meanwhile: `asyncio.run` makes that of Ctrl-C."""
+        return self._waiter is not None and self._waiter.cancelling() > self._cancelled_before
 
     def settle(self) -> None:
         """Cancel it and wait until it has cleaned up, at most `CLEANUP_S`; a second Ctrl-C ends this wait too."""
@@ -216,6 +240,9 @@ class Job:
         """Give its error to be raised, without the frames of the machinery."""
         error, self.error = self.error, None
         if error is None or isinstance(error, asyncio.CancelledError):
+            if self.host.is_over and threading.current_thread().daemon:
+                # The interpreter ends this thread in a moment; what it raised until then would be printed.
+                threading.Event().wait()
             return FinetunerError("the call was cancelled, since the interpreter is exiting")
         trace = error.__traceback__
         while trace is not None and trace.tb_frame.f_globals.get("__package__") == __package__:

@@ -58,7 +58,7 @@ def login(
     Args:
         force: Ask for a token though one is kept.
         interactive: Whether a person can be asked; None: when stdin is a terminal.
-        host: Use this server from now on.
+        host: Use this server from now on; where the login fails, the one that was used before.
         token: The token; None: FINETUNER_TOKEN, the one that is kept, or a question.
 
     Raises:

@@ -29,7 +29,7 @@ ELSEWHERE = {
     "max_bytes",  # the command prints as it comes
     "interval",  # unused
 }
-REPEATED = {"callbacks": "--callback", "tags": "--tag", "secrets": "--secret"}
+REPEATED = {"is_onnx": "--onnx", "callbacks": "--callback", "tags": "--tag", "secrets": "--secret"}
 COMMAND_ONLY = {"as_json", "wait", "follow", "timeout_s"}
 
 

@@ -117,7 +117,11 @@ threading.Thread(target=tell_when_main_waits_in, args=[sys.argv[1]], daemon=True
             "wait",
             "the run goes on: finetuner.get_run('held').wait() waits for it again, and .cancel() stops it",
         ),
-        ("client.wait_all([run])", "wait_all", "what was submitted goes on: finetuner.list_runs() has it"),
+        (
+            "client.wait_all([run])",
+            "wait_all",
+            "nothing was stopped: the runs go on, and can be waited for again",
+        ),
         (
             "list(client.as_completed([run]))",
             "_fetch",
