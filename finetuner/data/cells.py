@@ -23,6 +23,8 @@ _NAMES: Final[dict[Role, tuple[str, ...]]] = {
     "margin": ("margin",),
 }
 _ROLE_OF: Final[dict[str, Role]] = {name: role for role, names in _NAMES.items() for name in names}
+KNOWN_NAMES: Final = frozenset(_ROLE_OF)
+"""What columns are called, in lower case."""
 _KINDS: Final[tuple[tuple[Role, ...], ...]] = (
     ("anchor", "positive"),
     ("anchor", "positive", "negative"),

@@ -10,15 +10,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from finetuner.data.cells import KNOWN_NAMES
 from finetuner.data.dialects import find_dialect
 from finetuner.data.kinds import Row, as_number, bad_row, to_number
 from finetuner.data.options import CSVOptions
 from finetuner.errors import InvalidData
 
-_HEADER_WORDS: Final = frozenset(
-    "anchor positive negative query text label sentence1 sentence2 sentence premise hypothesis document passage "
-    "class score margin".split()
-)
 _SAMPLE_CHARS: Final = 64 * 1024
 
 
@@ -63,7 +60,7 @@ def _read_csv(file: Iterable[str], options: CSVOptions, path: Path | None) -> It
     if first is None:
         return
     header = [str(cell).strip().lower() for cell in first[1]]
-    if not _HEADER_WORDS.issuperset(header):
+    if not KNOWN_NAMES.issuperset(header):
         first_rows = itertools.chain([first], rows)
         yield from _told_scores(first_rows) if len(header) == 3 else first_rows
     elif len(header) == 3 and header[-1] == "score":

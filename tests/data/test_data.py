@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetuner.data import CSVOptions, PreparedData, prepare, read
+from finetuner.data.cells import KNOWN_NAMES
 from finetuner.errors import InvalidData, InvalidInput
 
 PAIRS = [("a dog barks", "a dog makes noise"), ("it rains, hard", 'he said "wet"')]
@@ -332,3 +334,14 @@ def test_an_encrypted_zip_is_no_data(tmp_path: Path) -> None:
     for reader in (read, prepare):
         with pytest.raises(InvalidData, match=r"made\.zip: 'manifest\.json' in it is encrypted"):
             reader(path)
+
+
+def test_every_name_of_a_column_makes_a_header_and_is_in_the_docs(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
+    told = re.search(r"known column name \(([^)]*)\)", page)
+    assert told is not None
+    assert set(re.findall(r"`(\w+)`", told[1])) == KNOWN_NAMES
+    path = tmp_path / "named.csv"
+    for name in KNOWN_NAMES:
+        path.write_text(f"{name.title()}\na text\n")
+        assert prepare(path, directory=tmp_path).rows == 1, name
