@@ -17,7 +17,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, overload
 
 import attrs
 import numpy as np
@@ -26,7 +26,9 @@ import orjson
 import platformdirs
 
 from finetuner.api import synthesis
+from finetuner.api.encodable import texts_of
 from finetuner.api.models import ModelChoice, model_names, resolve
+from finetuner.api.sources import DocumentsT, Frame, is_a
 from finetuner.api.storing import explained
 from finetuner.api.zips import DAMAGE, complaint
 from finetuner.errors import ArtifactCorrupt, FinetunerError, InvalidInput, MissingExtra, NotFound
@@ -118,31 +120,38 @@ class EmbeddingModel:
     backend: SentenceTransformer | OnnxBackend
     """The sentence-transformers model itself, or what encodes with its form in ONNX."""
 
-    def encode(self, texts: Sequence[str], batch_size: int | None = None) -> Floats:
+    @overload
+    def encode(self, texts: DocumentsT, batch_size: int | None = None) -> DocumentsT: ...
+
+    @overload
+    def encode(self, texts: Iterable[str] | Frame, batch_size: int | None = None) -> Floats: ...
+
+    def encode(self, texts: Any, batch_size: int | None = None) -> Any:
         """Encode texts.
 
         Args:
-            texts: n texts.
+            texts: n texts: a list or another iterable, a series or an array, a frame of one column; or a DocumentArray.
             batch_size: Texts at a time; by default the model's own.
 
         Returns:
-            An array of shape (n, dim), float32; row i belongs to text i.
+            An array of shape (n, dim), float32; row i belongs to text i. Of a DocumentArray itself, its `embeddings`
+            filled.
 
         Raises:
             InvalidInput: `texts` is one text, or holds something else than texts.
         """
-        if isinstance(texts, str):
-            raise InvalidInput("encode takes a list of texts; for one text give ['...']")
-        values: list[Any] = list(texts)
-        wrong = next((index for index, text in enumerate(values) if not isinstance(text, str)), None)
-        if wrong is not None:
-            raise InvalidInput(f"encode takes texts; item {wrong} is of type {type(values[wrong]).__name__}")
-        if not values:
-            return np.zeros((0, self.dim), dtype=np.float32)
-        vectors = self.backend.encode(
-            values, batch_size=batch_size or self.batch_size, convert_to_numpy=True, show_progress_bar=False
-        )
-        return np.asarray(vectors, dtype=np.float32)
+        values = texts_of(texts)
+        vectors = np.zeros((0, self.dim), dtype=np.float32)
+        if values:
+            found = self.backend.encode(
+                values, batch_size=batch_size or self.batch_size, convert_to_numpy=True, show_progress_bar=False
+            )
+            vectors = np.asarray(found, dtype=np.float32)
+        if not is_a(texts, "docarray", "DocumentArray"):
+            return vectors
+        if values:
+            texts.embeddings = vectors
+        return texts
 
     def __repr__(self) -> str:
         return f"EmbeddingModel({self.name!r}, dim={self.dim}, device='{self.backend.device}')"
@@ -177,11 +186,19 @@ def load_model(
     return EmbeddingModel(name=str(source), dim=int(dim or 0), batch_size=batch_size, backend=backend)
 
 
-def encode(model: EmbeddingModel, data: Sequence[str], batch_size: int = 32) -> Floats:
-    """Encode texts with a model: an array of shape (n, dim), float32.
+@overload
+def encode(model: EmbeddingModel, data: DocumentsT, batch_size: int = 32) -> DocumentsT: ...
+
+
+@overload
+def encode(model: EmbeddingModel, data: Iterable[str] | Frame, batch_size: int = 32) -> Floats: ...
+
+
+def encode(model: EmbeddingModel, data: Any, batch_size: int = 32) -> Any:
+    """Encode texts with a model: an array of shape (n, dim), float32; or a DocumentArray, its `embeddings` filled.
 
     Raises:
-        InvalidInput: `data` is not a list of texts.
+        InvalidInput: `data` is not a list of texts, or another form of them.
     """
     return model.encode(data, batch_size)
 

@@ -70,6 +70,24 @@ def test_encode_takes_lists_of_texts_alone(model: EmbeddingModel, data: Any) -> 
         encode(model, data)
 
 
+def test_documents_are_given_back_with_their_vectors(model: EmbeddingModel) -> None:
+    from docarray import Document, DocumentArray
+
+    documents = DocumentArray([Document(text=text) for text in TEXTS])
+    assert encode(model, documents) is documents
+    np.testing.assert_allclose(documents.embeddings, model.encode(TEXTS), atol=1e-6)
+    assert encode(model, DocumentArray()).embeddings is None
+
+
+def test_the_functions_of_a_client_and_of_the_package_encode_alike(model: EmbeddingModel) -> None:
+    import finetuner
+
+    with finetuner.Client(host="http://127.0.0.1:9", token="none") as client:  # it needs no server
+        np.testing.assert_allclose(client.encode(model, (text for text in TEXTS)), model.encode(TEXTS), atol=1e-6)
+        with pytest.raises(InvalidInput, match="encode takes"):
+            client.encode(model, "a text")
+
+
 def test_the_packaged_model_is_found_without_a_network() -> None:
     assert (find_model("all-minilm-l6-v2") / "model.safetensors").is_file()
     assert find_model("all-minilm-l6-v2") == find_model("sentence-transformers/all-MiniLM-L6-v2")

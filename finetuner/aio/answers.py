@@ -10,7 +10,7 @@ import attrs
 import orjson
 
 from finetuner import errors
-from finetuner.api import convert
+from finetuner.api import convert, routes
 from finetuner.api.retry import parse_retry_after
 from finetuner.errors import Failure, FieldError, FinetunerError, ServerError
 
@@ -22,7 +22,6 @@ class CursorTooOld(ServerError):
 _BY_CODE: Final[Mapping[str, type[FinetunerError]]] = {
     "not_logged_in": errors.NotLoggedIn,
     "not_allowed": errors.NotAllowed,
-    "not_found": errors.NotFound,
     "run_not_found": errors.RunNotFound,
     "experiment_not_found": errors.ExperimentNotFound,
     "artifact_not_found": errors.ArtifactNotFound,
@@ -46,6 +45,9 @@ _BY_STATUS: Final[Mapping[int, type[FinetunerError]]] = {
     504: errors.ServerUnavailable,
     507: errors.StorageFull,
 }
+_NO_SUCH_CALL: Final = frozenset({"not_found", "method_not_allowed"})
+_UNKNOWN: Final = (convert.NO_SUCH_FIELD, routes.NO_SUCH_PARAMETER)
+REQUEST_ID: Final = "X-Request-Id"
 DEFAULT_RETRY_AFTER_S: Final = 1.0
 """Where a 429 does not say when to come back."""
 
@@ -63,19 +65,30 @@ class Answer:
     """Whether `length` is what had come when the reading was ended."""
 
     def json(self) -> Any:
-        """Decode the body.
+        """Decode the body, an object.
 
         Raises:
-            BadResponse: It is not JSON.
+            BadResponse: It is none.
         """
         try:
-            return orjson.loads(self.body)
+            value = orjson.loads(self.body)
         except orjson.JSONDecodeError as error:
-            raise errors.BadResponse(
-                "the server's answer is not JSON; is this a Finetuner server, and no proxy in its place?",
-                status=self.status,
-                request_id=self.headers.get("X-Request-Id"),
-            ) from error
+            raise self._strange("is not JSON") from error
+        if not isinstance(value, dict):
+            raise self._strange("is no JSON object")
+        return value
+
+    def _strange(self, what: str) -> errors.BadResponse:
+        return errors.BadResponse(
+            f"the server's answer {what}; is this a Finetuner server, and no proxy in its place?",
+            status=self.status,
+            request_id=self.headers.get(REQUEST_ID),
+        )
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether a Finetuner server gave it: each names the request in each of its answers."""
+        return REQUEST_ID in self.headers
 
     @property
     def retry_after_s(self) -> float | None:
@@ -93,24 +106,50 @@ def to_error(answer: Answer, what: str, url: str) -> FinetunerError:
     """
     body = _fields(answer)
     code, detail = body.get("code"), body.get("detail")
-    request_id = str(body.get("request_id") or answer.headers.get("X-Request-Id") or "") or None
+    request_id = str(body.get("request_id") or answer.headers.get(REQUEST_ID) or "") or None
     if not isinstance(code, str) or not isinstance(detail, str):
         return _foreign(answer, what, url, request_id)
-    if code == "too_many_requests" or answer.status == 429:
-        wait_s = answer.retry_after_s
-        return errors.RateLimited(detail, retry_after_s=DEFAULT_RETRY_AFTER_S if wait_s is None else wait_s)
-    if code == "invalid":
-        return errors.InvalidInput(detail, errors=convert.lenient(body.get("errors") or [], list[FieldError]))
-    if code == "run_failed":
-        failure = body.get("failure") or {"type": "Unknown", "message": detail}
-        return errors.RunFailed(
-            detail, run_name=str(body.get("run_name") or ""), failure=convert.lenient(failure, Failure)
-        )
+    if (lacking := _lacking(body, what)) is not None:
+        shown = f"{url} {lacking}: it is older than this client; update the server"
+        return errors.ServerTooOld(shown, status=answer.status, request_id=request_id)
+    if (carrying := _carrying(answer, body, detail)) is not None:
+        return carrying
     kind = _BY_CODE.get(code) or _BY_STATUS.get(answer.status, ServerError)
     if issubclass(kind, ServerError):
         shown = f"{detail} ({what}, request {request_id})" if request_id else f"{detail} ({what})"
         return kind(shown, status=answer.status, request_id=request_id)
     return _not_logged_in(detail, url) if kind is errors.NotLoggedIn else kind(detail)
+
+
+def _carrying(answer: Answer, body: Mapping[str, Any], detail: str) -> FinetunerError | None:
+    """Give an error that carries data; None where it is none of those."""
+    code = body["code"]
+    if code == "too_many_requests" or answer.status == 429:
+        wait_s = answer.retry_after_s
+        return errors.RateLimited(detail, retry_after_s=DEFAULT_RETRY_AFTER_S if wait_s is None else wait_s)
+    if code == "invalid":
+        return errors.InvalidInput(detail, errors=_refused(body))
+    if code == "run_failed":
+        failure = body.get("failure") or {"type": "Unknown", "message": detail}
+        return errors.RunFailed(
+            detail, run_name=str(body.get("run_name") or ""), failure=convert.lenient(failure, Failure)
+        )
+    return None
+
+
+def _refused(body: Mapping[str, Any]) -> list[FieldError]:
+    return convert.lenient(body.get("errors") or [], list[FieldError])
+
+
+def _lacking(body: Mapping[str, Any], what: str) -> str | None:
+    """Say what a server lacks that a request of this client needs; None where that is not why it was refused.
+
+    What this client sends, its own version knows: it is the server that is of an older one.
+    """
+    if body["code"] in _NO_SUCH_CALL:
+        return f"has no such call ({what})"
+    unknown = [one.path for one in _refused(body) if one.message.startswith(_UNKNOWN)]
+    return f"does not know {', '.join(unknown)} ({what})" if unknown else None
 
 
 def _not_logged_in(reason: str, url: str) -> errors.NotLoggedIn:
@@ -124,6 +163,16 @@ def _fields(answer: Answer) -> Mapping[str, Any]:
     except orjson.JSONDecodeError:
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def stranger(answer: Answer, what: str, url: str) -> errors.BadResponse:
+    """Give the error for an answer that looks good and is not a Finetuner server's: a network's log-in page, say."""
+    kind = answer.headers.get("Content-Type", "no content type")
+    return errors.BadResponse(
+        f"{url} answers {what} with status {answer.status} and {kind}, and not as a Finetuner server does, which sends "
+        f"{REQUEST_ID}: does another one answer, or a network's log-in page, or does a proxy drop that header?",
+        status=answer.status,
+    )
 
 
 def _foreign(answer: Answer, what: str, url: str, request_id: str | None) -> FinetunerError:

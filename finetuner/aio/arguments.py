@@ -123,7 +123,7 @@ def _wrong(value: Any, kind: Any, *, is_shown: bool) -> Iterator[str]:
         yield f" must be {' or '.join(dict.fromkeys(map(_shown, kinds)))}, not {found}{more}"
     elif isinstance(value, str | Path):
         yield from _wrong_text(str(value), is_path=Path in kinds)
-    elif getattr(value, "closed", False) is True:
+    elif hasattr(value, "read") and getattr(value, "closed", False) is True:
         yield " is a file that is closed; open it again"
     elif isinstance(value, Mapping):
         yield from _wrong_items(((f"[{key!r}]", item) for key, item in value.items()), fits[0], 1, is_shown)

@@ -30,7 +30,8 @@ class AsyncClient(ExperimentCalls, FollowCalls, DatasetCalls, ArtifactCalls, Mod
     Args:
         host: URL of a server; None: FINETUNER_HOST, or else this machine's embedded server, started when needed.
         token: For that server; None: FINETUNER_TOKEN, or what `login()` kept.
-        session: An aiohttp session to use, which stays open; None: sessions of its own.
+        session: An aiohttp session to use, which stays open; None: sessions of its own. Its connector, proxy, cookies
+            and headers are used; how long to wait, what is an error and who asks is this client's own.
         timeout_s: How long a call may take, its retries included.
         connections: Most connections for calls; streams have their own.
 
@@ -113,7 +114,7 @@ class AsyncClient(ExperimentCalls, FollowCalls, DatasetCalls, ArtifactCalls, Mod
         if endpoint.is_embedded:
             if token is not None:
                 raise InvalidInput("the embedded server needs no token; say which host the token is for: host=...")
-            await self._transport.call(Request(route="me"))
+            await self._check_me()
             return
         address = await endpoint.get(self._transport.timeout_s)
         given = address.token
@@ -127,9 +128,13 @@ class AsyncClient(ExperimentCalls, FollowCalls, DatasetCalls, ArtifactCalls, Mod
                 )
             given = await ask_secret(f"Token for {address.url}: ")
             endpoint.point(None, given)
-        await self._transport.call(Request(route="me"))
+        await self._check_me()
         if given:
             await asyncio.to_thread(credentials.keep, address.url, given)
+
+    async def _check_me(self) -> None:
+        """Make sure that it is a Finetuner server, and that it takes the token."""
+        (await self._transport.call(Request(route="me"))).json()
 
     async def get_token(self) -> str:
         """Give the token that is sent to the server.

@@ -45,7 +45,6 @@ from finetuner.data import CSVOptions, PreparedData
 from finetuner.errors import (
     Conflict,
     DataNotFound,
-    ExperimentNotFound,
     FieldError,
     InvalidData,
     InvalidInput,
@@ -137,9 +136,9 @@ async def plan(transport: Transport, wish: Submission) -> Plan:
     )
     try:
         answer = await transport.call(request)
-    except ExperimentNotFound:
-        raise
-    except NotFound as error:
+    except ServerTooOld as error:
+        if error.status not in {404, 405}:
+            raise
         raise ServerTooOld("this server makes no plans: update it, or submit without dry_run") from error
     return convert.lenient(answer.json(), Plan)
 
@@ -333,6 +332,8 @@ async def _create(transport: Transport, ready: _Ready, body: bytes) -> dict[str,
     )
     try:
         return dict((await transport.call(request)).json())
+    except ServerTooOld:
+        raise  # nothing was created
     except ServerError as error:
         error.idempotency_key = key
         hint = f"call again with idempotency_key={key!r}, and there will be one run, never two"

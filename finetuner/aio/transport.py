@@ -9,7 +9,7 @@ from typing import Final
 import aiohttp
 import attrs
 
-from finetuner.aio.answers import Answer, to_error
+from finetuner.aio.answers import REQUEST_ID, Answer, stranger, to_error
 from finetuner.aio.endpoint import Endpoint
 from finetuner.aio.retrying import Tried, until_settled
 from finetuner.api.retry import Done, NoAnswer, Retry, decide
@@ -100,6 +100,7 @@ class Transport:
     async def _pool(self, *, stream: bool) -> aiohttp.ClientSession:
         self.check_open()
         if self._given is not None:
+            _check_usable(self._given)
             return self._given
         await self._move(asyncio.get_running_loop())
         pool = self._pools.get(stream)
@@ -153,8 +154,9 @@ class Transport:
             headers=headers,
             timeout=timeout,
             allow_redirects=False,
+            raise_for_status=False,  # whatever a session of the caller's does with an error: this reads it
         )
-        if self.endpoint.is_embedded and "X-Request-Id" not in response.headers:
+        if self.endpoint.is_embedded and REQUEST_ID not in response.headers:
             response.close()
             raise aiohttp.ClientConnectionError(f"a stranger answers at {address.url}")
         return response
@@ -195,6 +197,8 @@ class Transport:
             )
             if isinstance(got, Lost):
                 return Tried(decision=decision, error=got.error)
+            if isinstance(decision, Done) and got.status < 300 and not got.is_ours:
+                return Tried(decision=decision, error=stranger(got, request.shown, self.endpoint.shown))
             if isinstance(decision, Done) and got.status not in range(300, 400):
                 return Tried(decision=decision, value=got)
             if outcome == 429 and isinstance(decision, Retry):
@@ -224,9 +228,14 @@ class Transport:
         """
         if isinstance(error, FinetunerError):
             raise error
+        why = str(error) or type(error).__name__
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            raise self.unavailable(why, request, error)  # it would be the same again
+        if isinstance(error, aiohttp.ClientSSLError):
+            why += "; does it speak https there?"
         self.endpoint.forget()
         outcome = NoAnswer.TIMEOUT if isinstance(error, TimeoutError) else NoAnswer.CONNECTION
-        return Lost(outcome=outcome, error=self.unavailable(str(error) or type(error).__name__, request, error))
+        return Lost(outcome=outcome, error=self.unavailable(why, request, error))
 
     def unavailable(self, why: str, request: Request, cause: BaseException | None = None) -> ServerUnavailable:
         """Give the error for a server that does not answer."""
@@ -240,12 +249,35 @@ class Transport:
         return error
 
 
+def _check_usable(session: aiohttp.ClientSession) -> None:
+    """Refuse a caller's session with which no request can be sent.
+
+    Raises:
+        RuntimeError: It is closed.
+        InvalidInput: It belongs to another event loop, or sends credentials of its own in the token's place.
+    """
+    if session.closed:
+        raise RuntimeError("the session that this client was given is closed; make a client with one that is open")
+    if getattr(session, "_loop", None) not in {None, asyncio.get_running_loop()}:
+        raise InvalidInput("the session belongs to another event loop; make it, and a client with it, in this one")
+    if getattr(session, "auth", None) is not None:  # in aiohttp 4 there is none
+        raise InvalidInput("the session sends credentials of its own (auth=) where the token belongs; make it without")
+
+
 @attrs.frozen(kw_only=True)
 class Lost:
     """A try to which no answer came, or not a whole one."""
 
     outcome: NoAnswer
     error: ServerUnavailable
+
+
+def unread(content: aiohttp.StreamReader) -> bytes:
+    """Give what had come before a connection broke: once it has, aiohttp gives nothing but the error."""
+    if content.exception() is None:
+        return b""
+    content.set_exception(None)  # type: ignore[arg-type] # from here on it gives what it holds
+    return content.read_nowait()
 
 
 async def read_answer(response: aiohttp.ClientResponse, max_bytes: int | None = None) -> Answer:
@@ -266,11 +298,3 @@ async def read_answer(response: aiohttp.ClientResponse, max_bytes: int | None = 
             response.close()
             return Answer(status=response.status, headers=response.headers, body=b"", length=size, is_cut=True)
     return Answer(status=response.status, headers=response.headers, body=b"".join(pieces), length=size)
-
-
-def unread(content: aiohttp.StreamReader) -> bytes:
-    """Give what had come before a connection broke: once it has, aiohttp gives nothing but the error."""
-    if content.exception() is None:
-        return b""
-    content.set_exception(None)  # type: ignore[arg-type] # from here on it gives what it holds
-    return content.read_nowait()

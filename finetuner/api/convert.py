@@ -10,7 +10,7 @@ import datetime as dt
 import math
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, Final, Literal, TypeVar, get_args, get_origin
 
 import attrs
 import cattrs
@@ -23,6 +23,8 @@ from finetuner.api.types import RunStatus, Task
 from finetuner.errors import FieldError, InvalidInput
 
 T = TypeVar("T")
+NO_SUCH_FIELD: Final = "there is no such field"
+"""What is said of a field that a request has, and should not: by a server older than its client, for one."""
 
 
 def _exact(kind: type, shown: str) -> Callable[[Any, Any], Any]:
@@ -209,7 +211,7 @@ def _walk(error: BaseException, path: str) -> Iterator[FieldError]:  # noqa: C90
             yield from _walk(inner, f"{path}{part}")
     elif isinstance(error, cattrs.ForbiddenExtraKeysError):
         for key in sorted(error.extra_fields):
-            yield FieldError(path=f"{path}.{key}", message="there is no such field")
+            yield FieldError(path=f"{path}.{key}", message=NO_SUCH_FIELD)
     elif isinstance(error, cattrs.ClassValidationError):
         with_notes, without = error.group_exceptions()
         for inner, note in with_notes:

@@ -12,6 +12,8 @@ from finetuner.api.names import path_segment
 
 Who = Literal["anyone", "user", "admin"]
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+NO_SUCH_PARAMETER: Final = "is no parameter of this route"
+"""What is said of a name in a query that should not be there: by a server older than its client, for one."""
 
 
 @attrs.frozen

@@ -10,6 +10,7 @@ from aiohttp import web
 from sqlalchemy import Row
 
 from finetuner.api.names import check_name, is_id, near_hint
+from finetuner.api.routes import NO_SUCH_PARAMETER
 from finetuner.errors import FieldError, InvalidInput, InvalidName, RunNotFound
 from finetuner.server import keys
 from finetuner.server.auth import user_of
@@ -110,7 +111,7 @@ def only(request: web.Request, *names: str) -> None:
     """
     for name in request.query:
         if name not in names:
-            raise refused(name, f"is no parameter of this route.{near_hint(name, names)}")
+            raise refused(name, f"{NO_SUCH_PARAMETER}.{near_hint(name, names)}")
 
 
 def refused(name: str, message: str) -> InvalidInput:

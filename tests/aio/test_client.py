@@ -271,8 +271,8 @@ async def test_an_artifact_is_resumed_checked_and_never_overwritten_unasked(
         proxy.faults = lambda: Fault(cut_after=900_000)
         path = Path(await AsyncRun(other, run._raw).save_artifact(tmp_path / "cut"))
         assert proxy.cuts >= 3
-        # Begun anew at each cut it would never end; what was under way at a cut is fetched again.
-        assert proxy.answered_bytes < 4 * path.stat().st_size
+        # What came before a cut is kept to the last byte.
+        assert proxy.answered_bytes < 1.02 * path.stat().st_size
     before = path.stat()
     assert await run.save_artifact(tmp_path / "cut") == str(path)
     assert path.stat().st_mtime_ns == before.st_mtime_ns

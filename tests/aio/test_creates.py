@@ -138,14 +138,14 @@ class Faults:
 
 
 Fit = Callable[[str, str], Awaitable[str]]
-"""Submits a run of this name by this address, and gives its id."""
+"""Submits a run with this tag by this address, and gives its id: with a name, there could not be two."""
 
 
 @contextlib.asynccontextmanager
 async def in_this_process(token: str) -> AsyncIterator[Fit]:
-    async def fit(url: str, name: str) -> str:
+    async def fit(url: str, tag: str) -> str:
         async with AsyncClient(url, token, timeout_s=CALL_S) as client:
-            return (await submit_to(client, run_name=name, of=name)).id
+            return (await submit_to(client, tags=[tag], of=tag)).id
 
     yield fit
 
@@ -158,11 +158,11 @@ from finetuner.sync import Client
 
 transport.ATTEMPT_TIMEOUT_S = float(sys.argv[2])
 for line in sys.stdin:
-    url, name = line.split()
+    url, tag = line.split()
     with Client(url, sys.argv[1], timeout_s=float(sys.argv[3])) as client:
-        data = [(json.dumps({"of": name}), "x")]
+        data = [(json.dumps({"of": tag}), "x")]
         loss = "MultipleNegativesRankingLoss"
-        print(client.fit("all-minilm-l6-v2", data, run_name=name, loss=loss, progress=False).id, flush=True)
+        print(client.fit("all-minilm-l6-v2", data, tags=[tag], loss=loss, progress=False).id, flush=True)
 """
 
 
@@ -176,10 +176,10 @@ async def in_another_process(token: str) -> AsyncIterator[Fit]:
     assert process.stdin is not None
     assert process.stdout is not None
 
-    async def fit(url: str, name: str) -> str:
+    async def fit(url: str, tag: str) -> str:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(f"{url} {name}\n".encode())
+        process.stdin.write(f"{url} {tag}\n".encode())
         return (await process.stdout.readline()).decode().strip()
 
     try:
@@ -221,10 +221,10 @@ async def test_one_run_whatever_becomes_of_answers_and_of_the_server(
             await submit_to(direct, run_name="first", gate=str(tmp_path / "gate"))
             for number in range(count):
                 faults.begin()
-                run_id = await fit(proxy.url, f"once-{number:03}")
+                run_id = await fit(proxy.url, f"once-{number}")
                 await server.answers()
-                assert [run.id for run in await direct.list_runs(name_prefix=f"once-{number:03}")] == [run_id]
-            assert len(await direct.list_runs(name_prefix="once-")) == count
+                assert [run.id for run in await direct.list_runs(tag=f"once-{number}")] == [run_id]
+            assert len(await direct.list_runs()) == count + 1
             await direct.cancel_runs(await direct.list_runs())
     assert proxy.cuts >= count
     print(f"{count} runs, one each, through {proxy.cuts} faults and {server.kills} kills of the server")

@@ -8,12 +8,15 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import filelock
 import pytest
 
+from finetuner.aio import transfer
 from finetuner.aio.client import AsyncClient
 from finetuner.aio.run import AsyncRun
 from finetuner.errors import StorageFull
@@ -35,6 +38,25 @@ async def test_fetched_several_times_at_once_it_is_sent_once(
         assert proxy.answered_bytes < 1.1 * Path(paths[0]).stat().st_size
     assert set(paths) == {str(tmp_path / "shared.zip")}
     assert [path.name for path in tmp_path.iterdir()] == ["shared.zip"]
+
+
+async def test_what_came_before_a_cut_is_kept_though_the_disk_is_slow(
+    client: AsyncClient, submit: Submit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_at = transfer._write_at
+
+    def write_slowly(file: BinaryIO, offset: int, piece: bytes) -> None:
+        time.sleep(0.1)
+        write_at(file, offset, piece)
+
+    monkeypatch.setattr(transfer, "_write_at", write_slowly)
+    run = await submit(run_name="slowly", artifact_bytes=3_000_000)
+    await run.wait(60)
+    async with FaultProxy(client.host) as proxy, AsyncClient(proxy.url, await client.get_token()) as other:
+        proxy.faults = lambda: Fault(cut_after=900_000)
+        path = Path(await AsyncRun(other, run._raw).save_artifact(tmp_path))
+        assert proxy.cuts >= 3
+        assert proxy.answered_bytes < 1.02 * path.stat().st_size
 
 
 async def test_the_files_of_an_artifact_are_listed_without_fetching_it(client: AsyncClient, submit: Submit) -> None:

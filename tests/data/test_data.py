@@ -4,7 +4,6 @@ import csv
 import hashlib
 import io
 import json
-import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetuner.data import CSVOptions, PreparedData, prepare, read
-from finetuner.data.cells import KNOWN_NAMES
 from finetuner.errors import InvalidData, InvalidInput
 
 PAIRS = [("a dog barks", "a dog makes noise"), ("it rains, hard", 'he said "wet"')]
@@ -168,7 +166,7 @@ def test_a_sample_is_the_same_each_time(tmp_path: Path) -> None:
         (b'a,b\nx,"open\nlast,row\nmore,rows\n', 2, "a quote is opened in it and never closed"),
         (b'"open,b\nc,d', 1, "a quote is opened in it and never closed"),
         (b'a,b\r\n"c\r\nd","e\r\nf,g\r\n', 3, "a quote is opened in it and never closed"),
-        (b'a,b\nc,"open\n' + b"e,f\n" * 40_000, 2, "is a quote opened in it and never closed"),
+        (b'a,b\nc,"open\n' + b"e,f\n" * 40_000, 2, "a quote is opened in it and never closed"),
         (b"", None, "no row"),
         (b"query,label\n", None, "no row"),
         (b"a,b\ncaf\xe9,d\n", 2, "byte 7 "),
@@ -191,7 +189,9 @@ def test_the_encoding_can_be_said(tmp_path: Path) -> None:
     assert read(prepare(path, CSVOptions(encoding="latin-1")).path).rows == (("café", "thé"),)
 
 
-@given(st.text(st.characters(codec="utf-8", exclude_characters='\r\n,"\t;|'), min_size=1, max_size=40), st.integers(0))
+@given(
+    st.text(st.characters(codec="utf-8", exclude_characters='\0\r\n,"\t;|'), min_size=1, max_size=40), st.integers(0)
+)
 def test_the_bad_byte_is_found_wherever_it_is(text: str, repeat: int) -> None:
     import tempfile
 
@@ -231,7 +231,12 @@ def test_missing_files_folders_and_other_values(tmp_path: Path) -> None:
         {"encoding": "rot13"},
         {"encoding": "base64"},
         {"encoding": "a\0"},
+        {"encoding": 8},
         {"dialect": "x"},
+        {"is_labeled": "yes"},
+        {"convert_to_blob": 1},
+        {"create_point_clouds": None},
+        {"point_cloud_size": 0},
     ],
 )
 def test_options_are_checked(options: dict[str, Any]) -> None:
@@ -334,14 +339,3 @@ def test_an_encrypted_zip_is_no_data(tmp_path: Path) -> None:
     for reader in (read, prepare):
         with pytest.raises(InvalidData, match=r"made\.zip: 'manifest\.json' in it is encrypted"):
             reader(path)
-
-
-def test_every_name_of_a_column_makes_a_header_and_is_in_the_docs(tmp_path: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
-    told = re.search(r"known column name \(([^)]*)\)", page)
-    assert told is not None
-    assert set(re.findall(r"`(\w+)`", told[1])) == KNOWN_NAMES
-    path = tmp_path / "named.csv"
-    for name in KNOWN_NAMES:
-        path.write_text(f"{name.title()}\na text\n")
-        assert prepare(path, directory=tmp_path).rows == 1, name
