@@ -32,6 +32,7 @@ _KINDS: Final[tuple[tuple[Role, ...], ...]] = (
     ("anchor", "positive", "negative", "margin"),
     ("text", "label"),
     ("anchor", "label"),
+    ("positive", "label"),
     ("text",),
     ("anchor",),
     ("positive",),

@@ -382,4 +382,11 @@ def test_the_walk_finds_the_calls() -> None:
     assert {("AsyncClient", "fit"), ("AsyncRun", "wait"), ("AsyncExperiment", "create_training_run")} <= {
         (cls.__name__, name) for cls, name in COROUTINES
     }
-    assert [name for _, name in STREAMS] == ["as_completed", "iter_runs", "watch", "stream_logs", "iter_runs"]
+    assert [name for _, name in STREAMS] == [
+        "as_completed",
+        "iter_runs",
+        "stream_logs",
+        "watch",
+        "stream_logs",
+        "iter_runs",
+    ]

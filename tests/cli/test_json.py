@@ -16,6 +16,7 @@ pytestmark = pytest.mark.xdist_group("cli")
 SILENT = {
     "completion": "prints a script for a shell, which nothing else reads",
     "server run": "prints nothing: its log is a file",
+    "top": "shows a terminal what it hears, and a program watches by itself",
 }
 FIT = ("fit", "--model", "all-minilm-l6-v2", "--train-data", "json.csv", "--run-name", "measured-json", "--wait")
 RUN = "measured-json"
