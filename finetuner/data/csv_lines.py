@@ -62,7 +62,9 @@ def decoded(file: BinaryIO, encoding: str, path: Path | None) -> Iterator[str]:
     for text in _texts(file, encoding, path):
         held += text
         end = 0
-        for found in _LINE.finditer(held) if "\n" in text or "\r" in held else ():
+        # Past the last end of a line nothing matches, and the search would look there again from each character on.
+        last = max(held.rfind("\n"), held.rfind("\r")) + 1
+        for found in _LINE.finditer(held, 0, last) if "\n" in text or "\r" in held else ():
             if found.end() == len(held) and held.endswith("\r"):
                 break  # a line feed may follow
             end = found.end()

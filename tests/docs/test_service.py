@@ -316,7 +316,7 @@ async def test_a_page_submits_a_file_and_shows_what_became_of_it(
             await page.get_by_label("Pairs").set_input_files(tmp_path / name)
             await page.get_by_role("button", name="Submit").click()
             if name == "bad.csv":
-                await expect(said).to_contain_text("row 2", timeout=PATIENCE_MS)
+                await expect(said).to_contain_text("line 2", timeout=PATIENCE_MS)
         await until_shown(page, service_job.PART_LINES)
         run_id = page.url.rpartition("#")[2]
         async with session.get(f"{service.url}/runs/{run_id}") as answer:
@@ -334,7 +334,7 @@ async def test_what_is_wrong_is_answered_in_words_and_nothing_is_made(
 ) -> None:
     (tmp_path / "there.csv").write_text(CSV)
     refused = [
-        ({"train_data": "one\n\ntwo,three\n"}, "row 3"),
+        ({"train_data": "one\n\ntwo,three\n"}, "line 3"),
         ({"train_data": "there.csv"}, ""),
         ({"train_data": ""}, ""),
         ({"model": str(tmp_path)}, "there is no model"),
