@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
 _SYNC: Final = (
-    "Client Completed Experiment LogStream Run RunIterator Watch as_completed build_model cancel_runs close "
+    "Client Completed Experiment LogStream ManyLogs Run RunIterator Watch as_completed build_model cancel_runs close "
     "console_url count_runs create_experiment create_run create_synthesis_run create_training_run delete_dataset "
     "delete_experiment delete_experiments delete_run delete_runs describe_models encode fit get_artifact get_dataset "
     "get_experiment get_model get_run get_run_by_id get_token iter_runs list_callbacks list_datasets "
-    "list_experiments list_model_options list_models list_runs login rerun synthesize tag_runs upload_dataset "
-    "wait_all watch"
+    "list_experiments list_model_options list_models list_runs login rerun stream_logs synthesize tag_runs "
+    "upload_dataset wait_all watch"
 ).split()
 _MODULES: Final = "aio api callback cli data errors experiment local model portal run sync".split()
 _PLACES: Final = {
@@ -26,6 +26,7 @@ _PLACES: Final = {
     "AsyncCompleted": "finetuner.aio.watch",
     "AsyncExperiment": "finetuner.aio.experiment",
     "AsyncLogStream": "finetuner.aio.logstream",
+    "AsyncManyLogs": "finetuner.aio.manylogs",
     "AsyncRun": "finetuner.aio.run",
     "AsyncRunIterator": "finetuner.aio.listing",
     "AsyncWatch": "finetuner.aio.watch",
@@ -36,6 +37,7 @@ _PLACES: Final = {
     "Change": "finetuner.api.types",
     "DatasetInfo": "finetuner.api.types",
     "Failure": "finetuner.errors",
+    "LogLine": "finetuner.api.types",
     "Plan": "finetuner.api.plan",
     "FinetunerError": "finetuner.errors",
     "RunList": "finetuner.aio.notebook",

@@ -14,6 +14,7 @@ from finetuner.aio.client import AsyncClient as AsyncClient
 from finetuner.aio.experiment import AsyncExperiment as AsyncExperiment
 from finetuner.aio.listing import AsyncRunIterator as AsyncRunIterator
 from finetuner.aio.logstream import AsyncLogStream as AsyncLogStream
+from finetuner.aio.manylogs import AsyncManyLogs as AsyncManyLogs
 from finetuner.aio.notebook import RunList as RunList
 from finetuner.aio.run import AsyncRun as AsyncRun
 from finetuner.aio.watch import AsyncCompleted as AsyncCompleted
@@ -24,6 +25,7 @@ from finetuner.api.types import ArtifactFile as ArtifactFile
 from finetuner.api.types import ArtifactInfo as ArtifactInfo
 from finetuner.api.types import Change as Change
 from finetuner.api.types import DatasetInfo as DatasetInfo
+from finetuner.api.types import LogLine as LogLine
 from finetuner.api.types import RunInfo as RunInfo
 from finetuner.api.types import RunStatus as RunStatus
 from finetuner.data import CSVOptions as CSVOptions
@@ -35,6 +37,7 @@ from finetuner.sync import Client as Client
 from finetuner.sync import Completed as Completed
 from finetuner.sync import Experiment as Experiment
 from finetuner.sync import LogStream as LogStream
+from finetuner.sync import ManyLogs as ManyLogs
 from finetuner.sync import Run as Run
 from finetuner.sync import RunIterator as RunIterator
 from finetuner.sync import Watch as Watch
@@ -72,6 +75,7 @@ from finetuner.sync import list_models as list_models
 from finetuner.sync import list_runs as list_runs
 from finetuner.sync import login as login
 from finetuner.sync import rerun as rerun
+from finetuner.sync import stream_logs as stream_logs
 from finetuner.sync import synthesize as synthesize
 from finetuner.sync import tag_runs as tag_runs
 from finetuner.sync import upload_dataset as upload_dataset

@@ -15,10 +15,9 @@ import shutil
 import stat
 import tempfile
 import zipfile
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, overload
 
 import attrs
 import numpy as np
@@ -27,9 +26,12 @@ import orjson
 import platformdirs
 
 from finetuner.api import synthesis
+from finetuner.api.encodable import texts_of
 from finetuner.api.models import ModelChoice, model_names, resolve
+from finetuner.api.sources import DocumentsT, Frame, is_a
 from finetuner.api.storing import explained
-from finetuner.errors import ArtifactCorrupt, InvalidInput, MissingExtra, NotFound
+from finetuner.api.zips import DAMAGE, complaint
+from finetuner.errors import ArtifactCorrupt, FinetunerError, InvalidInput, MissingExtra, NotFound
 from finetuner.onnx_model import OnnxBackend
 
 if TYPE_CHECKING:
@@ -118,31 +120,38 @@ class EmbeddingModel:
     backend: SentenceTransformer | OnnxBackend
     """The sentence-transformers model itself, or what encodes with its form in ONNX."""
 
-    def encode(self, texts: Sequence[str], batch_size: int | None = None) -> Floats:
+    @overload
+    def encode(self, texts: DocumentsT, batch_size: int | None = None) -> DocumentsT: ...
+
+    @overload
+    def encode(self, texts: Iterable[str] | Frame, batch_size: int | None = None) -> Floats: ...
+
+    def encode(self, texts: Any, batch_size: int | None = None) -> Any:
         """Encode texts.
 
         Args:
-            texts: n texts.
+            texts: n texts: a list or another iterable, a series or an array, a frame of one column; or a DocumentArray.
             batch_size: Texts at a time; by default the model's own.
 
         Returns:
-            An array of shape (n, dim), float32; row i belongs to text i.
+            An array of shape (n, dim), float32; row i belongs to text i. Of a DocumentArray itself, its `embeddings`
+            filled.
 
         Raises:
             InvalidInput: `texts` is one text, or holds something else than texts.
         """
-        if isinstance(texts, str):
-            raise InvalidInput("encode takes a list of texts; for one text give ['...']")
-        values: list[Any] = list(texts)
-        wrong = next((index for index, text in enumerate(values) if not isinstance(text, str)), None)
-        if wrong is not None:
-            raise InvalidInput(f"encode takes texts; item {wrong} is of type {type(values[wrong]).__name__}")
-        if not values:
-            return np.zeros((0, self.dim), dtype=np.float32)
-        vectors = self.backend.encode(
-            values, batch_size=batch_size or self.batch_size, convert_to_numpy=True, show_progress_bar=False
-        )
-        return np.asarray(vectors, dtype=np.float32)
+        values = texts_of(texts)
+        vectors = np.zeros((0, self.dim), dtype=np.float32)
+        if values:
+            found = self.backend.encode(
+                values, batch_size=batch_size or self.batch_size, convert_to_numpy=True, show_progress_bar=False
+            )
+            vectors = np.asarray(found, dtype=np.float32)
+        if not is_a(texts, "docarray", "DocumentArray"):
+            return vectors
+        if values:
+            texts.embeddings = vectors
+        return texts
 
     def __repr__(self) -> str:
         return f"EmbeddingModel({self.name!r}, dim={self.dim}, device='{self.backend.device}')"
@@ -177,11 +186,19 @@ def load_model(
     return EmbeddingModel(name=str(source), dim=int(dim or 0), batch_size=batch_size, backend=backend)
 
 
-def encode(model: EmbeddingModel, data: Sequence[str], batch_size: int = 32) -> Floats:
-    """Encode texts with a model: an array of shape (n, dim), float32.
+@overload
+def encode(model: EmbeddingModel, data: DocumentsT, batch_size: int = 32) -> DocumentsT: ...
+
+
+@overload
+def encode(model: EmbeddingModel, data: Iterable[str] | Frame, batch_size: int = 32) -> Floats: ...
+
+
+def encode(model: EmbeddingModel, data: Any, batch_size: int = 32) -> Any:
+    """Encode texts with a model: an array of shape (n, dim), float32; or a DocumentArray, its `embeddings` filled.
 
     Raises:
-        InvalidInput: `data` is not a list of texts.
+        InvalidInput: `data` is not a list of texts, or another form of them.
     """
     return model.encode(data, batch_size)
 
@@ -360,7 +377,7 @@ def _is_whole(folder: Path, artifact: Path) -> bool:
             return folder.is_dir() and all(
                 (folder / entry.filename).stat().st_size == entry.file_size for entry in archive.infolist()
             )
-    except (OSError, ValueError, zipfile.BadZipFile):
+    except (OSError, *DAMAGE):
         return False
 
 
@@ -368,23 +385,35 @@ def _extract(artifact: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(artifact) as archive:
             entries = {entry.filename: entry for entry in archive.infolist()}
-            if MANIFEST not in entries:
-                raise ArtifactCorrupt(f"{artifact} is no artifact of Finetuner: {MANIFEST} is not in it")
-            files = _manifest_files(archive.read(MANIFEST), artifact)
-            _check_size(artifact, entries.values())
-            for name, entry in entries.items():
-                _check_entry(artifact, entry)
-                if name != MANIFEST and name not in files:
-                    raise ArtifactCorrupt(f"{artifact}: {name!r} is not in its manifest")
-            missing = sorted(set(files) - set(entries))
-            if missing:
-                raise ArtifactCorrupt(f"{artifact}: {missing[0]!r} is in its manifest and not in the zip")
+            files = _checked_files(artifact, archive, entries)
             for name, entry in entries.items():
                 sha256 = _extract_one(archive, entry, folder / name)
                 if name != MANIFEST and sha256 != files[name]:
                     raise ArtifactCorrupt(f"{artifact}: {name!r} is damaged: its sha256 is not the manifest's")
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error) as error:  # of a strange kind, too
+                if (folder / name).stat().st_size != entry.file_size:
+                    raise ArtifactCorrupt(f"{artifact}: {name!r} is damaged: it is not as long as the zip says")
+    except FinetunerError:
+        raise
+    except DAMAGE as error:
         raise ArtifactCorrupt(f"{artifact} is not a whole zip: {error}") from error
+
+
+def _checked_files(artifact: Path, archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo]) -> dict[str, str]:
+    """Check what a zip says of itself, before anything is unpacked; give the sha256 of each file by its name."""
+    if found := complaint(archive.infolist()):
+        raise ArtifactCorrupt(f"{artifact}: {found}")
+    if MANIFEST not in entries:
+        raise ArtifactCorrupt(f"{artifact} is no artifact of Finetuner: {MANIFEST} is not in it")
+    _check_size(artifact, entries.values())
+    files = _manifest_files(archive.read(MANIFEST), artifact)
+    for name, entry in entries.items():
+        _check_entry(artifact, entry)
+        if name != MANIFEST and name not in files:
+            raise ArtifactCorrupt(f"{artifact}: {name!r} is not in its manifest")
+    missing = sorted(set(files) - set(entries))
+    if missing:
+        raise ArtifactCorrupt(f"{artifact}: {missing[0]!r} is in its manifest and not in the zip")
+    return files
 
 
 def _manifest_files(content: bytes, artifact: Path) -> dict[str, str]:

@@ -23,6 +23,10 @@ class Fault:
 
     cut_after: int | None = None
     """Bytes of answers to let through before the connection is cut."""
+    cut_after_sent: int | None = None
+    """Bytes of requests to let through before the connection is cut."""
+    stalls: bool = False
+    """Hold the connection there and let nothing more through, in place of cutting it."""
     lose_answer: bool = False
     """Cut when the first byte of an answer is there, letting none through."""
     lose_answer_to: bytes | None = None
@@ -47,6 +51,8 @@ class FaultProxy:
         """Connections that were ended by a fault."""
         self.answered_bytes = 0
         """Bytes let through to clients."""
+        self.sent_bytes = 0
+        """Bytes let through to the server."""
         self.answers: list[bytearray] | None = None
         """What was let through, by connection, where a list is given to keep it in."""
         self.open = 0
@@ -106,11 +112,24 @@ class FaultProxy:
     async def _up(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: Fault, loses: asyncio.Event
     ) -> None:
+        left = fault.cut_after_sent
         while data := await reader.read(65536):
             if fault.lose_answer_to is not None and data.startswith(fault.lose_answer_to):
                 loses.set()
-            writer.write(data)
+            piece = data if left is None else data[:left]
+            writer.write(piece)
             await writer.drain()
+            self.sent_bytes += len(piece)
+            if left is not None:
+                left -= len(piece)
+                if left <= 0:
+                    self.cuts += 1
+                    if fault.stalls:
+                        await asyncio.Event().wait()
+                    with contextlib.suppress(ConnectionError):
+                        writer.close()
+                        await writer.wait_closed()
+                    return
 
     async def _down(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: Fault, loses: asyncio.Event

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from finetuner.errors import ArtifactCorrupt, InvalidInput, MissingExtra, NotFound
+from finetuner.errors import ArtifactCorrupt, InvalidInput, MissingExtra, NotFound, StorageFull
 from finetuner.model import EmbeddingModel, cos_sim, encode, find_model, load_model, unpack
 from tests.models_support import make_tiny_model
 
@@ -68,6 +68,24 @@ def test_encode(model: EmbeddingModel) -> None:
 def test_encode_takes_lists_of_texts_alone(model: EmbeddingModel, data: Any) -> None:
     with pytest.raises(InvalidInput, match="encode takes"):
         encode(model, data)
+
+
+def test_documents_are_given_back_with_their_vectors(model: EmbeddingModel) -> None:
+    from docarray import Document, DocumentArray
+
+    documents = DocumentArray([Document(text=text) for text in TEXTS])
+    assert encode(model, documents) is documents
+    np.testing.assert_allclose(documents.embeddings, model.encode(TEXTS), atol=1e-6)
+    assert encode(model, DocumentArray()).embeddings is None
+
+
+def test_the_functions_of_a_client_and_of_the_package_encode_alike(model: EmbeddingModel) -> None:
+    import finetuner
+
+    with finetuner.Client(host="http://127.0.0.1:9", token="none") as client:  # it needs no server
+        np.testing.assert_allclose(client.encode(model, (text for text in TEXTS)), model.encode(TEXTS), atol=1e-6)
+        with pytest.raises(InvalidInput, match="encode takes"):
+            client.encode(model, "a text")
 
 
 def test_the_packaged_model_is_found_without_a_network() -> None:
@@ -151,6 +169,20 @@ def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     assert isinstance(caught.value.__cause__, OSError)
 
 
+def test_a_disk_without_room_is_told_and_the_next_try_goes_on(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    artifact = _artifact(tmp_path / "a.zip", {"model.safetensors": os.urandom(3_000_000)})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
+    try:
+        with pytest.raises(StorageFull, match=r"no room for .*/models/.*: free some space"):
+            unpack(artifact, tmp_path / "cache")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    _nothing_unpacked(tmp_path)
+    assert (unpack(artifact, tmp_path / "cache") / "model.safetensors").stat().st_size == 3_000_000
+
+
 def _nothing_unpacked(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == ["a.zip"]
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() or path.parent.name == "models"]
@@ -183,6 +215,52 @@ def test_a_zip_that_was_made_to_fill_the_disk_is_refused(tmp_path: Path) -> None
     with pytest.raises(ArtifactCorrupt, match="more than one of its size can"):
         unpack(path, tmp_path / "cache")
     _nothing_unpacked(tmp_path)
+
+
+def test_an_encrypted_zip_and_one_of_absurdly_many_files_are_refused(tmp_path: Path) -> None:
+    path = _artifact(tmp_path / "a.zip", {"model": b"weights"})
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        content[archive.start_dir + 8] |= 1  # the flag of the first entry, the manifest
+    path.write_bytes(content)
+    with pytest.raises(ArtifactCorrupt, match=r"a\.zip: 'manifest\.json' in it is encrypted"):
+        unpack(path, tmp_path / "cache")
+    _nothing_unpacked(tmp_path)
+    _artifact(path, {f"{number}.json": b"" for number in range(10_000)})
+    with pytest.raises(ArtifactCorrupt, match=r"a\.zip: it holds 10,001 files"):
+        unpack(path, tmp_path / "cache")
+    _nothing_unpacked(tmp_path)
+
+
+def test_a_manifest_that_was_made_to_fill_the_memory_is_not_read(tmp_path: Path) -> None:
+    with (
+        zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("manifest.json", "w") as manifest,
+    ):
+        for _ in range(300):
+            manifest.write(bytes(1 << 20))
+    with pytest.raises(ArtifactCorrupt, match="more than one of its size can"):
+        unpack(tmp_path / "a.zip", tmp_path / "cache")
+    _nothing_unpacked(tmp_path)
+
+
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+@example(place=0.76953125, bit=0)  # of the size that the zip's directory says
+def test_a_bit_that_flips_anywhere_is_an_error_of_ours_or_no_matter(place: float, bit: int) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        path = _artifact(root / "a.zip", {"model": b"weights" * 20, "1/config.json": b"{}"})
+        content = bytearray(path.read_bytes())
+        content[int(place * len(content))] ^= 1 << bit
+        path.write_bytes(content)
+        try:
+            target = unpack(path, root / "cache")
+        except (ArtifactCorrupt, InvalidInput):
+            _nothing_unpacked(root)
+        else:
+            assert (target / "model").read_bytes() == b"weights" * 20
 
 
 @pytest.mark.parametrize("kind", [0o120777, 0o020666, 0o060666, 0o010666])

@@ -77,6 +77,8 @@ async def errors_as_answers(request: web.Request, handler: Handler) -> web.Strea
     """Tell people what they can do; what only the owner of this service can mend goes into its own log."""
     try:
         return await handler(request)
+    except web.HTTPClientError as error:  # aiohttp's own: no such page, too large a file
+        return web.json_response({"error": error.reason, "detail": error.text}, status=error.status)
     except errors.FinetunerError as error:
         code = next((status for kind, status in ANSWERS if isinstance(error, kind)), 500)
         said: dict[str, Any] = {"error": type(error).__name__, "detail": str(error)}

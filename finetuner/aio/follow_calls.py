@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 from finetuner.aio.arguments import checked, checked_items
 from finetuner.aio.calls import ClientCalls
+from finetuner.aio.manylogs import AsyncManyLogs
 from finetuner.aio.notebook import RunList
 from finetuner.aio.run import AsyncRun
 from finetuner.aio.watch import AsyncCompleted, AsyncWatch
 from finetuner.api.selecting import RunFilter
 from finetuner.api.types import RunStatus
+from finetuner.errors import InvalidInput
+
+DEFAULT_MOST_OPEN: Final = 500
+"""Half of the files that a process may have open on many machines."""
 
 
 @checked
@@ -71,3 +77,47 @@ class FollowCalls(ClientCalls):
             names = ", ".join(run.name for run in failed[1:4]) + (", ..." if len(failed) > 4 else "")
             failed[0]._raise_if_failed(f" So did {len(failed) - 1} of the others: {names}." if names else "")  # noqa: SLF001
         return wanted
+
+    def stream_logs(
+        self,
+        runs: Iterable[AsyncRun],
+        *,
+        after: Mapping[str, int] | None = None,
+        tail: int | None = None,
+        level: str | None = None,
+        contains: str | None = None,
+        most_open: int = DEFAULT_MOST_OPEN,
+    ) -> AsyncManyLogs:
+        """Give the logs of many runs as one stream: each line with its run, as it comes, until all of them have ended.
+
+        Args:
+            runs: Which ones.
+            after: By the ids of runs, byte offsets to begin at, such as the `offsets` of an earlier stream.
+            tail: Begin with the last lines of each log, so many.
+            level: Only lines of this level or above: `debug`, `info`, `warning`, `error` or `critical`.
+            contains: Only lines that contain this text.
+            most_open: Logs that are open at a time, each by a connection of its own; of more runs, the rest follow as
+                others end.
+
+        Raises:
+            InvalidInput: An argument was refused; near names are given where there are.
+
+        Example:
+            async with client.stream_logs(runs, level="warning") as lines:
+                async for one in lines:
+                    print(one.run_name, one.line)
+        """
+        if most_open < 1:
+            raise InvalidInput(f"most_open must be 1 or more, not {most_open}")
+        wanted = checked_items("runs", runs, AsyncRun)
+        if strangers := sorted(set(after or {}) - {run.id for run in wanted}):
+            raise InvalidInput(f"after[{strangers[0]!r}]: none of these runs has that id")
+        return AsyncManyLogs(
+            self._transport,
+            wanted,
+            after=after or {},
+            tail=tail,
+            level=level,
+            contains=contains,
+            most_open=most_open,
+        )

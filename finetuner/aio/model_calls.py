@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from finetuner.aio.calls import ClientCalls
 from finetuner.aio.run import AsyncRun, fetch_artifact
 from finetuner.api.models import model_names
 from finetuner.api.names import is_id
+from finetuner.api.sources import DocumentsT, Frame
 from finetuner.api.types import Task
 from finetuner.callback import CALLBACKS, Callback
 from finetuner.errors import InvalidInput
@@ -115,16 +116,28 @@ class ModelCalls(ClientCalls):
             raise InvalidInput(f"model_options has {min(options)!r}; a text model has max_seq_length")
         return await asyncio.to_thread(_load, name, device, batch_size, length)
 
-    async def encode(self, model: EmbeddingModel, data: Sequence[str], batch_size: int = 32) -> npt.NDArray[np.float32]:
+    @overload
+    async def encode(self, model: EmbeddingModel, data: DocumentsT, batch_size: int = 32) -> DocumentsT: ...
+
+    @overload
+    async def encode(
+        self, model: EmbeddingModel, data: Iterable[str] | Frame, batch_size: int = 32
+    ) -> npt.NDArray[np.float32]: ...
+
+    async def encode(self, model: EmbeddingModel, data: Any, batch_size: int = 32) -> Any:
         """Turn texts into vectors, in a thread.
 
         Args:
             model: What `get_model` or `build_model` gave.
-            data: n texts.
+            data: n texts: a list or another iterable, a series or an array, a frame of one column; or a DocumentArray.
             batch_size: Texts at a time.
 
         Returns:
-            An array of shape (n, dim), float32; row i belongs to text i.
+            An array of shape (n, dim), float32; row i belongs to text i. Of a DocumentArray itself, its `embeddings`
+            filled.
+
+        Raises:
+            InvalidInput: It is no such thing, or holds something else than texts.
 
         Example:
             vectors = await client.encode(tuned, ["a text", "another"])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from finetuner.aio import transfer
 from finetuner.aio.transport import Request, Transport
+from finetuner.aio.upload import upload
 from finetuner.api import convert
 from finetuner.api.config import DatasetRequest
 from finetuner.api.types import DatasetInfo
@@ -24,7 +24,7 @@ async def put(transport: Transport, prepared: PreparedData, *, name: str | None,
         StorageFull: The server's disk is full.
     """
     name = name or prepared.name
-    await transfer.upload(
+    await upload(
         transport, prepared.path, sha256=prepared.sha256, size_bytes=prepared.size_bytes, show=show, label=name
     )
     body = DatasetRequest(

@@ -1,4 +1,4 @@
-"""Files to and from the server: resumed where they were cut, checked by sha256."""
+"""Artifacts on their way from the server: resumed where they were cut, checked by sha256."""
 
 from __future__ import annotations
 
@@ -14,83 +14,17 @@ import aiohttp
 import filelock
 
 from finetuner.aio.answers import to_error
+from finetuner.aio.patience import Patience
 from finetuner.aio.progress import Bar
 from finetuner.aio.retrying import Tried, until_settled
 from finetuner.aio.transport import CONNECT_TIMEOUT_S, LOST, Request, Transport, read_answer, unread
-from finetuner.api.retry import Done, NoAnswer, decide
+from finetuner.api.retry import Done, NoAnswer
 from finetuner.api.storing import FULL, explained
 from finetuner.api.types import ArtifactInfo
-from finetuner.errors import ArtifactCorrupt, BadResponse, FinetunerError
+from finetuner.errors import ArtifactCorrupt, FinetunerError
 
-CHUNK_BYTES: Final = 4 * 2**20
-"""Bytes of one append."""
 _WRITE_BYTES: Final = 2**20
-_MAX_RESYNCS: Final = 20
 _LOCK_POLL_S: Final = 0.05
-
-
-async def upload(
-    transport: Transport, path: Path, *, sha256: str, size_bytes: int, show: bool | None, label: str
-) -> None:
-    """Bring a file's content to the server; what is there already is not sent again.
-
-    Args:
-        transport: How to reach the server.
-        path: The file.
-        sha256: Of its content.
-        size_bytes: Its size.
-        show: Whether to show a progress bar; None: on a terminal.
-        label: What the bar says.
-
-    Raises:
-        StorageFull: The server's disk is full.
-        ServerUnavailable: The server could not be reached.
-    """
-    parts = {"upload": f"sha256-{sha256}"}
-    head = await transport.call(Request(route="blob_head", parts=parts, accept={404}))
-    offset = 0 if head.status == 404 else _offset(head.headers.get("Upload-Offset"), size_bytes)
-    if offset == size_bytes and head.headers.get("Upload-Complete") == "?1":
-        return
-    resyncs = 0
-    with Bar(label, size_bytes, show=show) as bar, path.open("rb") as file:
-        while True:
-            bar.set(offset)
-            chunk = await asyncio.to_thread(_read_at, file, offset)
-            request = Request(
-                route="blob_patch",
-                parts=parts,
-                headers={
-                    "Upload-Offset": str(offset),
-                    "Upload-Length": str(size_bytes),
-                    "Content-Type": "application/offset+octet-stream",
-                },
-                body=chunk,
-                accept={409},
-            )
-            answer = await transport.call(request)
-            before, offset = offset, _offset(answer.headers.get("Upload-Offset"), size_bytes)
-            resyncs = resyncs + 1 if answer.status == 409 or offset == before else 0
-            if resyncs > _MAX_RESYNCS:
-                raise to_error(answer, request.shown, transport.endpoint.shown)
-            if offset == size_bytes and (answer.status != 409 or await _is_complete(transport, parts)):
-                bar.set(offset)
-                return
-
-
-async def _is_complete(transport: Transport, parts: dict[str, str]) -> bool:
-    head = await transport.call(Request(route="blob_head", parts=parts, accept={404}))
-    return head.headers.get("Upload-Complete") == "?1"
-
-
-def _offset(text: str | None, size_bytes: int) -> int:
-    if text is None or not text.isdigit() or int(text) > size_bytes:
-        raise BadResponse(f"the server says that byte {text} of {size_bytes} of the upload comes next")
-    return int(text)
-
-
-def _read_at(file: BinaryIO, offset: int) -> bytes:
-    file.seek(offset)
-    return file.read(CHUNK_BYTES)
 
 
 async def download(transport: Transport, artifact: ArtifactInfo, target: Path, *, show: bool | None) -> None:
@@ -172,16 +106,15 @@ def sha256_of(path: Path) -> str:
 
 async def _fill(transport: Transport, artifact: ArtifactInfo, file: BinaryIO, offset: int, bar: Bar) -> None:
     """Append to the file what is missing; each cut is followed by a request for the rest."""
-    loop = asyncio.get_running_loop()
-    failures, lost_at = 0, loop.time()
+    patience = Patience(method="GET", budget_s=transport.timeout_s)
 
     async def attempt() -> Tried[bool]:
-        nonlocal offset, failures, lost_at
+        nonlocal offset
         begun = offset
         outcome: int | NoAnswer
         headers = {"Range": f"bytes={offset}-", "If-Range": f'"{artifact.sha256}"'} if offset else {}
         request = Request(route="artifact_content", parts={"id": artifact.id}, headers=headers)
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=transport.timeout_s)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=patience.attempt_s)
         try:
             response = await transport.open(request, stream=True, timeout=timeout)
             async with response:
@@ -201,14 +134,9 @@ async def _fill(transport: Transport, artifact: ArtifactInfo, file: BinaryIO, of
                 raise
             lost = transport.lost(cause, request)
             outcome, wait_s, error = lost.outcome, None, lost.error
-        if offset > begun or not failures:
-            failures, lost_at = 0, loop.time()
-        failures += 1
-        elapsed_s = loop.time() - lost_at
-        decision = decide(
-            "GET", failures, outcome, retry_after=wait_s, elapsed_s=elapsed_s, budget_s=transport.timeout_s
-        )
-        return Tried(decision=decision, error=error)
+        if offset > begun:
+            patience.further()
+        return Tried(decision=patience.decide(outcome, wait_s), error=error)
 
     if offset < artifact.size_bytes:
         tried = await until_settled(attempt)
@@ -217,7 +145,7 @@ async def _fill(transport: Transport, artifact: ArtifactInfo, file: BinaryIO, of
 
 
 async def _pieces(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Give a body as it comes; one that is cut to its last byte, and then why."""
+    """Give a body as it comes; where it is cut, all that had come before the error."""
     try:
         async for piece in content.iter_chunked(_WRITE_BYTES):
             yield piece

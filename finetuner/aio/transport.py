@@ -191,7 +191,7 @@ class Transport:
             await asyncio.sleep(max(0.0, min(self._paused_until - loop.time(), begun + budget_s - loop.time())))
             tries += 1
             left_s = max(begun + budget_s - loop.time(), 1.0)
-            got = await self._try(request, left_s)
+            got = await self.try_once(request, left_s)
             outcome, wait_s = (got.status, got.retry_after_s) if isinstance(got, Answer) else (got.outcome, None)
             if isinstance(got, Answer) and got.status in request.accept:
                 return Tried(decision=Done(), value=got)
@@ -219,7 +219,8 @@ class Transport:
             raise tried.error or ServerUnavailable(f"no answer to {request.shown}")
         return tried.value
 
-    async def _try(self, request: Request, left_s: float) -> Answer | Lost:
+    async def try_once(self, request: Request, left_s: float) -> Answer | Lost:
+        """Send a request once, and give its answer, or that there was none in that time."""
         silence_s = min(left_s, ATTEMPT_TIMEOUT_S)
         timeout = aiohttp.ClientTimeout(total=left_s, sock_connect=CONNECT_TIMEOUT_S, sock_read=silence_s)
         try:

@@ -167,6 +167,17 @@ class Change:
 
 
 @attrs.frozen(kw_only=True)
+class LogLine:
+    """A line of the log of one of many runs."""
+
+    run_id: str
+    run_name: str
+    line: str
+    offset: int
+    """The byte offset after it: a stream of that log goes on there."""
+
+
+@attrs.frozen(kw_only=True)
 class Health:
     """What a server says of itself to anyone who asks."""
 

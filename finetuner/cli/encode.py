@@ -55,6 +55,7 @@ def _complete(context: click.Context, parameter: click.Parameter, incomplete: st
 @click.option("--overwrite", is_flag=True, help="Replace the file of --output.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Texts at a time.")
 @click.option("--device", metavar="NAME", help="cpu, cuda, ...  [default: the best there is]")
+@click.option("--onnx", "is_onnx", is_flag=True, help="Load the model in ONNX that a run with --to-onnx left.")
 @click.option("--progress/--no-progress", default=None, help="Show a bar.  [default: on a terminal]")
 @click.option("--json", "as_json", is_flag=True, help="With --output, print a JSON object: output, rows, dim, model.")
 @click.pass_obj
@@ -68,6 +69,7 @@ def encode(
     overwrite: bool,
     batch_size: int,
     device: str | None,
+    is_onnx: bool,
     progress: bool | None,
     as_json: bool,
 ) -> None:
@@ -79,7 +81,7 @@ def encode(
     check_output(output, overwrite=overwrite)
     source = open_texts(file, column, csv_options)
     with source.opened():
-        loaded = load(settings, model, device, batch_size)
+        loaded = load(settings, model, device, batch_size, is_onnx=is_onnx)
         from finetuner.cli.vectors import open_writer  # noqa: PLC0415 - help and completion load none of it
 
         rows = 0
@@ -128,24 +130,32 @@ def open_texts(file: str, column: str | None, given: dict[str, Any] | None) -> T
     return Texts(path=path, column=column, options=csv_options(given) or CSVOptions())
 
 
-def load(settings: Settings, name: str, device: str | None, batch_size: int) -> EmbeddingModel:
+def load(
+    settings: Settings, name: str, device: str | None, batch_size: int, *, is_onnx: bool = False
+) -> EmbeddingModel:
     """Load the model that a command line names.
 
     Raises:
-        MissingExtra: torch or sentence-transformers is not installed here.
+        MissingExtra: torch or sentence-transformers is not installed here; with is_onnx, onnxruntime.
         RunNotFound: It is neither a run nor a model; near names are given.
+        NotFound: It holds no model in ONNX, and is_onnx asks for one.
     """
     from finetuner.api.models import MODELS  # noqa: PLC0415 - help and completion load none of it
     from finetuner.model import check_packages, load_model  # noqa: PLC0415
 
-    check_packages()
+    if not is_onnx:
+        check_packages()
     known = {text for one in MODELS for text in (one.name, one.hub_id, one.backbone)}
+    if is_onnx and name in known and not Path(name).exists():
+        raise click.UsageError(f"--onnx: {name} is as it was before any tuning; only a run has its model in ONNX")
     if Path(name).expanduser().exists() or name in known or name.startswith((".", "/", "~")):
-        return load_model(name, device, batch_size)
-    return settings.run(lambda client: _load_run(client, name, device, batch_size))
+        return load_model(name, device, batch_size, is_onnx=is_onnx)
+    return settings.run(lambda client: _load_run(client, name, device, batch_size, is_onnx=is_onnx))
 
 
-async def _load_run(client: AsyncClient, name: str, device: str | None, batch_size: int) -> EmbeddingModel:
+async def _load_run(
+    client: AsyncClient, name: str, device: str | None, batch_size: int, *, is_onnx: bool
+) -> EmbeddingModel:
     """Load what a run made; a name with a slash that is no run's is a hub's."""
     from finetuner.api.models import model_names  # noqa: PLC0415 - help and completion load none of it
     from finetuner.api.names import is_id, near_hint  # noqa: PLC0415
@@ -153,16 +163,16 @@ async def _load_run(client: AsyncClient, name: str, device: str | None, batch_si
 
     if is_id(name):
         try:
-            return await client.get_model(name, batch_size=batch_size, device=device)
+            return await client.get_model(name, batch_size=batch_size, device=device, is_onnx=is_onnx)
         except ArtifactNotFound:
             pass
     try:
         run = await find_run(client, name, None)
     except RunNotFound as error:
         if "/" in name:
-            return await client.build_model(name, batch_size=batch_size, device=device)
+            return await client.build_model(name, batch_size=batch_size, device=device, is_onnx=is_onnx)
         raise RunNotFound(f"{error} Nor is it a model's name.{near_hint(name.lower(), model_names())}") from error
-    return await client.get_model(run, batch_size=batch_size, device=device)
+    return await client.get_model(run, batch_size=batch_size, device=device, is_onnx=is_onnx)
 
 
 def _chunks(texts: Iterable[str], size: int) -> Iterator[list[str]]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from finetuner.cli.completing import complete_files, complete_models, names_of, options_of
+from finetuner.cli.names import complete_runs, find_run
 from finetuner.cli.settings import Settings
 from finetuner.cli.submitting import data_source, run_options, submit
 from finetuner.cli.values import Call, calls_callback, options_callback
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from finetuner.aio.client import AsyncClient
     from finetuner.aio.run import AsyncRun
     from finetuner.api.catalog import Kind
@@ -45,6 +49,10 @@ def _options(flag: str, kind: Kind | None = None) -> Callable[[Command], Command
     )
 
 
+def _complete_data(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return complete_files(context, parameter, incomplete) + complete_runs(context, parameter, incomplete)
+
+
 @click.command()
 @click.option(
     "--model",
@@ -57,8 +65,8 @@ def _options(flag: str, kind: Kind | None = None) -> Callable[[Command], Command
     "--train-data",
     required=True,
     metavar="FILE",
-    shell_complete=complete_files,
-    help="A CSV file, - for standard input, or the name of a data set that the server has.",
+    shell_complete=_complete_data,
+    help="A CSV file, - for standard input, the name of a data set that the server has, or of a run that made one.",
 )
 @click.option("--eval-data", metavar="FILE", shell_complete=complete_files, help="Data for the validation loss.")
 @click.option("--val-split", type=float, default=0.0, show_default=True, help="Share of the data to hold out for it.")
@@ -124,10 +132,45 @@ def fit(
     }
 
     async def submitted(client: AsyncClient, arguments: dict[str, Any]) -> AsyncRun | Plan:
-        made: AsyncRun | Plan = await client.fit(**arguments)
+        train_data = await training_data(client, arguments["train_data"])
+        made: AsyncRun | Plan = await client.fit(**{**arguments, "train_data": train_data})
         return made
 
     submit(settings, submitted, arguments, wait=wait, follow=follow, timeout_s=timeout_s, as_json=as_json)
+
+
+async def training_data(client: AsyncClient, given: Any) -> Any:
+    """Give what the SDK takes for `--train-data`: the run, where it is a synthesis run's name.
+
+    Raises:
+        InvalidData: It is no file, no data set and no run, or the run made a model; near names are given.
+    """
+    from finetuner.api.names import is_id  # noqa: PLC0415 - help and completion load none of it
+    from finetuner.errors import DataNotFound, InvalidData, InvalidName, RunNotFound  # noqa: PLC0415
+
+    if not isinstance(given, str) or is_id(given) or Path(given).expanduser().exists():
+        return given
+    try:
+        if "/" not in given:
+            await client.get_dataset(given)
+            return given
+    except InvalidName:
+        return given  # a path, as whose absence it is told
+    except DataNotFound as error:
+        unknown = f"the server has {error}"
+    else:
+        unknown = "no data set has such a name."
+    try:
+        run = await find_run(client, given, None)
+    except (InvalidName, RunNotFound) as error:
+        if "/" in given:
+            return given  # as above
+        raise InvalidData(f"there is no such file; {unknown} And there is {error}", path=given) from error
+    if run.info.task != "generation":
+        raise InvalidData(
+            f"it is a run that made a model, no data; to go on from it: --model-artifact {run.artifact_id}", path=given
+        )
+    return run
 
 
 def make_callbacks(calls: Sequence[Call]) -> list[Callback]:

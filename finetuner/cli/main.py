@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import os
+import re
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -21,6 +25,8 @@ COMPLETE_VARIABLE: Final = "_FINETUNER_COMPLETE"
 
 LOG_CHARS: Final = 300
 """The service's log has long lines; so much of one tells what went wrong."""
+
+_OPTION: Final = re.compile(r"CSVOptions\((?P<name>\w+)=(?P<value>\{.*?\}|[^(){}]+)\)")
 
 COMMANDS: Final = {
     name: LazyCommand(where=where, short_help=short_help)
@@ -42,6 +48,7 @@ COMMANDS: Final = {
             "finetuner.cli.datasets:data",
             "Upload data sets, list, show and delete them; their names can be given as data.",
         ),
+        ("top", "finetuner.cli.top:top", "Watch all runs at once, over one connection, until q or Ctrl-C."),
         ("models", "finetuner.cli.models:models", "List the models that have a short name."),
         ("encode", "finetuner.cli.encode:encode", "Turn texts into vectors with a model."),
         ("login", "finetuner.cli.login:login", "Store the token for a server."),
@@ -144,7 +151,18 @@ def _said(error: BaseException) -> str:
             f"{error.reason}; `{PROGRAM} --host {error.host} login --force` asks for a token and keeps it. Whoever "
             f"runs the server makes one: `{PROGRAM} server user add NAME`, and `server user token NAME` a new one"
         )
-    return str(error)
+    return _OPTION.sub(_as_flag, str(error))
+
+
+def _as_flag(found: re.Match[str]) -> str:
+    """Write an option of how to read a CSV file as a flag says it."""
+    try:
+        value = ast.literal_eval(found["value"])
+    except (SyntaxError, ValueError):
+        return found[0]
+    text = value if isinstance(value, str) else json.dumps(value)
+    name = found["name"]
+    return f"--csv-options {shlex.quote(f'{name}={text}')}"
 
 
 def report(error: BaseException) -> int:

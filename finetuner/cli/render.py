@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from finetuner.api import convert
+from finetuner.api.selecting import STAGES
 from finetuner.api.standing import details_text, progress_text, took_s
 from finetuner.api.types import Json, Metrics, RunInfo, RunStatus
 from finetuner.api.visible import visible
@@ -26,6 +28,10 @@ STYLES: Final[Mapping[RunStatus, str]] = {
     RunStatus.FINISHED: "green",
     RunStatus.FAILED: "red",
 }
+_CSV_COLUMNS: Final = tuple(
+    "id name experiment_name status details task created_at started_at finished_at stalled_since device tags "
+    "description artifact_id".split()
+)
 COLUMNS: Final = ("RUN", "STATUS", "CREATED", "TOOK", "DETAILS")
 
 
@@ -60,6 +66,22 @@ def print_runs(infos: Sequence[RunInfo], now: dt.datetime) -> None:
             visible(details_text(info)),
         )
     PlainConsole().print(table)
+
+
+def print_csv(infos: Sequence[RunInfo]) -> None:
+    """Print runs as CSV: times in ISO 8601, UTC, tags with spaces between, metrics in columns at the end."""
+    measured = dict.fromkeys(
+        f"{stage}.{name}" for stage in STAGES for info in infos for name in info.metrics.get(stage, {})
+    )
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow([*_CSV_COLUMNS, "duration_s", *measured])
+    for info in infos:
+        value = convert.write(info)
+        took = took_s(info, info.finished_at) if info.finished_at else None
+        cells = [" ".join(value[name]) if name == "tags" else value[name] for name in _CSV_COLUMNS]
+        metrics = {f"{stage}.{name}": one for stage, named in info.metrics.items() for name, one in named.items()}
+        writer.writerow([*cells, took, *(metrics.get(name) for name in measured)])
+    sys.stdout.flush()
 
 
 def _plain_row(info: RunInfo, now: dt.datetime) -> tuple[str, ...]:

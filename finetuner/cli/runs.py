@@ -72,14 +72,19 @@ def runs() -> None:
     help=f"At most so many, newest first; 0: all. [{DEFAULT_LIMIT} on a terminal, else all]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array of runs.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV: a header, then a row a run, a column a metric.")
 @click.pass_obj
-def list_(settings: Settings, /, limit: int | None, as_json: bool, sort: str | None, **filters: Any) -> None:
+def list_(
+    settings: Settings, /, limit: int | None, as_json: bool, as_csv: bool, sort: str | None, **filters: Any
+) -> None:
     """List runs, newest first.
 
     Where stdout is no terminal, fields are separated by tabs, times are ISO 8601, and nothing is cut.
     """
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv: one of them")
     if limit is None:
-        limit = DEFAULT_LIMIT if sys.stdout.isatty() and not as_json else 0
+        limit = DEFAULT_LIMIT if sys.stdout.isatty() and not as_json and not as_csv else 0
     given = {name: value for name, value in filters.items() if value not in (None, ())}
 
     async def work(client: AsyncClient) -> list[RunInfo]:
@@ -94,18 +99,24 @@ def list_(settings: Settings, /, limit: int | None, as_json: bool, sort: str | N
         return found
 
     found = settings.run(work)
-    from finetuner.cli import render  # noqa: PLC0415 - help and completion load none of it
-
     shown = found[:limit] if limit else found
-    if as_json:
-        render.print_json(shown)
+    if as_json or as_csv:
+        from finetuner.cli import render  # noqa: PLC0415 - help and completion load none of it
+
+        (render.print_json if as_json else render.print_csv)(shown)
+        return
+    _print_list(shown, has_filter=bool(given))
+    if len(found) > len(shown):
+        note(f"The {'first' if sort else 'newest'} {limit} of more; `--limit 0` lists all.")
+
+
+def _print_list(shown: list[RunInfo], *, has_filter: bool) -> None:
+    if shown or not sys.stdout.isatty():
+        from finetuner.cli import render  # noqa: PLC0415 - help and completion load none of it
+
+        render.print_runs(shown, _now())
     else:
-        if shown or not sys.stdout.isatty():
-            render.print_runs(shown, _now())
-        else:
-            note("No runs match." if given else "No runs yet. `finetuner demo` makes one.")
-        if len(found) > len(shown):
-            note(f"The {'first' if sort else 'newest'} {limit} of more; `--limit 0` lists all.")
+        note("No runs match." if has_filter else "No runs yet. `finetuner demo` makes one.")
 
 
 @runs.command()

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain, islice
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 from finetuner.api.names import near_hint
-from finetuner.data import CSVOptions, find_dialect
+from finetuner.data import CSVOptions, decoded, find_dialect, read_cells
 from finetuner.errors import InvalidData
-
-_SAMPLE_LINES: Final = 200
 
 
 class Texts:
@@ -68,52 +62,20 @@ class Texts:
         """
         if self._file is None:
             raise RuntimeError("read() belongs inside of opened()")
-        encoding = self.options.encoding
-        encoding = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
-        lines = io.TextIOWrapper(self._file, encoding, newline="\n")
-        try:
-            yield from self._lines(lines) if self.column is None else self._cells(lines, self.column)
-        finally:
-            lines.detach()
+        lines = decoded(self._file, self.options.encoding, self.path)
+        yield from (line.rstrip("\r\n") for line in lines) if self.column is None else self._cells(lines, self.column)
 
-    def _lines(self, lines: io.TextIOWrapper) -> Iterator[str]:
-        number = 0
-        try:
-            for number, line in enumerate(lines, start=1):  # noqa: B007 - the last one read is told
-                yield line.rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise self._undecodable(number) from error
+    def _cells(self, lines: Iterator[str], column: str) -> Iterator[str]:
+        dialect, lines = find_dialect(lines, self.options, self.path)
+        rows = read_cells(lines, dialect, self.path)
+        index = int(column) - 1 if column.isdecimal() else self._named(next(rows, (1, []))[1], column)
+        for number, row in rows:
+            if not 0 <= index < len(row):
+                raise InvalidData(f"there is no column {column}: {len(row)} in this row", path=self.path, line=number)
+            yield str(row[index])
 
-    def _undecodable(self, number: int) -> InvalidData:
-        return InvalidData(
-            f"line {number + 1} is not {self.options.encoding}; say which encoding it has, such as "
-            "--csv-options encoding=latin-1",
-            path=self.path,
-        )
-
-    def _cells(self, lines: io.TextIOWrapper, column: str) -> Iterator[str]:
-        number = 0
-        try:
-            sample = list(islice(lines, _SAMPLE_LINES))
-            dialect = find_dialect(sample) if self.options.dialect == "auto" else self.options.dialect
-            reader = csv.reader(chain(sample, lines), dialect)
-            index = int(column) - 1 if column.isdecimal() else self._named(next(reader, []), column)
-            for row in reader:
-                number = reader.line_num
-                if not 0 <= index < len(row):
-                    if row:
-                        raise InvalidData(
-                            f"there is no column {column}: {len(row)} in this row", path=self.path, line=number
-                        )
-                    continue
-                yield row[index]
-        except csv.Error as error:
-            raise InvalidData(f"not CSV: {error}", path=self.path, line=number + 1) from error
-        except UnicodeDecodeError as error:
-            raise self._undecodable(number) from error
-
-    def _named(self, header: list[str], column: str) -> int:
-        names = [cell.strip() for cell in header]
+    def _named(self, header: Sequence[str | float], column: str) -> int:
+        names = [str(cell).strip() for cell in header]
         if column not in names:
             raise InvalidData(
                 f"there is no column {column!r} in its first row.{near_hint(column, names)} "

@@ -3,7 +3,9 @@
 The artifact of a synthesis run holds such a file, and is read like one.
 """
 
-from finetuner.data.dialects import find_dialect as find_dialect
+from finetuner.data.csv_lines import decoded as decoded
+from finetuner.data.csv_rows import find_dialect as find_dialect
+from finetuner.data.csv_rows import read_cells as read_cells
 from finetuner.data.kinds import COLUMNS as COLUMNS
 from finetuner.data.kinds import NUMBER_COLUMNS as NUMBER_COLUMNS
 from finetuner.data.options import CSVOptions as CSVOptions

@@ -23,6 +23,8 @@ _NAMES: Final[dict[Role, tuple[str, ...]]] = {
     "margin": ("margin",),
 }
 _ROLE_OF: Final[dict[str, Role]] = {name: role for role, names in _NAMES.items() for name in names}
+COLUMN_NAMES: Final = frozenset(_ROLE_OF)
+"""What columns may be called."""
 _KINDS: Final[tuple[tuple[Role, ...], ...]] = (
     ("anchor", "positive"),
     ("anchor", "positive", "negative"),
@@ -87,6 +89,12 @@ def arranged(names: Sequence[str]) -> list[int] | None:
         "to train on, such as data[['anchor', 'positive']]; they are called anchor and positive, with negative, score "
         "or negative and margin; or text and label; or text"
     )
+
+
+def make_data(names: Sequence[str]) -> bool:
+    """Whether these columns alone, two or more, make a data set."""
+    roles = [_ROLE_OF[name] for name in names]
+    return len(roles) > 1 and any(len(roles) == len(kind) and set(roles) == set(kind) for kind in _KINDS)
 
 
 def _plain(name: str) -> str:

@@ -6,7 +6,7 @@ import numbers
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, TypeGuard
 
-from finetuner.data.frames import is_a
+from finetuner.api.sources import is_a
 from finetuner.data.kinds import Row, as_number
 from finetuner.errors import InvalidData
 

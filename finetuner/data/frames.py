@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from finetuner.api.sources import Frame
+from finetuner.api.sources import Frame, is_a
 from finetuner.data.cells import read_named
 from finetuner.data.kinds import Row
 from finetuner.errors import InvalidData
 
 _BATCH_ROWS: Final = 1000
-
-
-def is_a(value: object, package: str, name: str) -> bool:
-    """Whether a value is of a class of another package: nobody has such a value who has not imported it."""
-    kind = getattr(sys.modules.get(package), name, None)
-    return isinstance(kind, type) and isinstance(value, kind)
 
 
 def read_frame(frame: Frame, *, is_labeled: bool) -> tuple[Iterator[Row], bool]:

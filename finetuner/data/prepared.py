@@ -5,7 +5,6 @@ The same data gives the same bytes, and so the same sha256 and the same name.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import itertools
 import os
@@ -21,7 +20,9 @@ import attrs
 
 from finetuner.api.names import safe_name
 from finetuner.api.sources import DataSource, Frame
-from finetuner.data.csv_rows import read_file, read_open
+from finetuner.api.storing import FULL
+from finetuner.data.csv_lines import file_lines, open_lines
+from finetuner.data.csv_rows import read_csv
 from finetuner.data.documents import is_documents, read_documents
 from finetuner.data.frames import read_frame
 from finetuner.data.kinds import COLUMNS, NUMBER_COLUMNS, Row, bad_row, kind_of, to_number
@@ -80,8 +81,10 @@ def prepare(
     options = options or CSVOptions()
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
-        rows = read_rows(path) if zipfile.is_zipfile(path) else read_file(path, options)
-        return _write(rows, options, name or path.stem, path, directory)
+        if zipfile.is_zipfile(path):
+            return _write(read_rows(path), options, name or path.stem, path, directory)
+        rows, is_labelled = read_csv(file_lines(path, options.encoding), options, path)
+        return _write(rows, attrs.evolve(options, is_labeled=is_labelled), name or path.stem, path, directory)
     if isinstance(source, Mapping):  # the splits of `datasets` have a shape too
         raise InvalidData(f"a {type(source).__name__} is no rows; choose what to train on, such as data['train']")
     if isinstance(source, Frame):
@@ -92,8 +95,9 @@ def prepare(
     elif hasattr(source, "read"):
         given = getattr(source, "name", None)
         shown = Path(given) if isinstance(given, str) and not given.startswith("<") else None
-        rows = read_open(source, options, shown)
-        return _write(rows, options, name or (shown.stem if shown else "data"), shown, directory)
+        rows, is_labelled = read_csv(open_lines(source, shown), options, shown)
+        stem = name or (shown.stem if shown else "data")
+        return _write(rows, attrs.evolve(options, is_labeled=is_labelled), stem, shown, directory)
     else:
         rows, is_labelled = read_items(_iterable(source), is_labeled=options.is_labeled)
     return _write(rows, attrs.evolve(options, is_labeled=is_labelled), name or "data", None, directory)
@@ -138,7 +142,7 @@ def _write(
         Path(temporary).unlink(missing_ok=True)
         if directory is None:
             folder.rmdir()
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        if isinstance(error, OSError) and error.errno in FULL:
             raise StorageFull(f"no room in {folder} for the prepared data: {error.strerror}") from error
         raise
     return PreparedData(
@@ -176,12 +180,8 @@ def _checked(rows: Iterator[Row], options: CSVOptions, source: Path | None) -> I
         row = [cell.strip() if isinstance(cell, str) else cell for cell in cells]
         width = width or len(row)
         if len(row) != width:
-            raise bad_row(
-                f"there {'is 1 column' if len(row) == 1 else f'are {len(row)} columns'}, and {width} in the rows "
-                "before; a text that holds the delimiter must stand in quotes",
-                number,
-                source,
-            )
+            has = "is 1 column" if len(row) == 1 else f"are {len(row)} columns"
+            raise bad_row(f"there {has}, and {width} in the rows before", number, source)
         if "" in row:
             raise bad_row(f"column {row.index('') + 1} is empty", number, source)
         if options.sampling_rate is not None and draw.random() >= options.sampling_rate:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -18,8 +17,9 @@ import attrs
 import orjson
 
 from finetuner.api.synthesis import DATA_FORMAT, JSONL, MANIFEST
+from finetuner.api.zips import DAMAGE, complaint
 from finetuner.data.kinds import COLUMNS, NUMBER_COLUMNS, Row, to_number
-from finetuner.errors import InvalidData
+from finetuner.errors import FinetunerError, InvalidData
 
 FORMAT: Final = "finetuner-data/1"
 _CHUNK_BYTES: Final = 1 << 20
@@ -94,12 +94,16 @@ def _jsonl(path: Path) -> Iterator[Iterator[bytes]]:
             _check_zip(archive, path)
             with archive.open(JSONL) as file:
                 yield file
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error) as error:  # of a strange kind, too
+    except FinetunerError:
+        raise
+    except DAMAGE as error:
         raise InvalidData(f"it is not a whole zip: {error}", path=path) from error
 
 
 def _check_zip(archive: zipfile.ZipFile, path: Path) -> None:
     """Make sure that a zip is what a synthesis run left, its rows as they were written."""
+    if found := complaint(archive.infolist()):
+        raise InvalidData(found, path=path)
     if MANIFEST not in archive.namelist():
         raise InvalidData(f"it is no zip of a synthesis run: {MANIFEST} is not in it", path=path)
     try:

@@ -38,6 +38,7 @@ from finetuner.sync.functions import (
     list_runs,
     login,
     rerun,
+    stream_logs,
     synthesize,
     tag_runs,
     upload_dataset,
@@ -46,6 +47,7 @@ from finetuner.sync.functions import (
 )
 from finetuner.sync.listing import RunIterator
 from finetuner.sync.logstream import LogStream
+from finetuner.sync.manylogs import ManyLogs
 from finetuner.sync.run import Run
 from finetuner.sync.watch import Completed, Watch
 
@@ -54,6 +56,7 @@ __all__ = [
     "Completed",
     "Experiment",
     "LogStream",
+    "ManyLogs",
     "Run",
     "RunIterator",
     "Watch",
@@ -91,6 +94,7 @@ __all__ = [
     "list_runs",
     "login",
     "rerun",
+    "stream_logs",
     "synthesize",
     "tag_runs",
     "upload_dataset",

@@ -14,11 +14,13 @@ import numpy.typing as npt
 
 from finetuner.aio.calls import DEFAULT_PAGE_SIZE
 from finetuner.aio.client import AsyncClient
+from finetuner.aio.follow_calls import DEFAULT_MOST_OPEN
 from finetuner.aio.notebook import RunList
 from finetuner.aio.rerun import RunChanges
 from finetuner.aio.run import AsyncRun
 from finetuner.api.plan import Plan
 from finetuner.api.selecting import RunFilter
+from finetuner.api.sources import DocumentsT, Frame
 from finetuner.api.types import ArtifactInfo, DatasetInfo, RunStatus, Task
 from finetuner.callback import Callback, DataSource
 from finetuner.data import CSVOptions
@@ -26,6 +28,7 @@ from finetuner.model import EmbeddingModel, SynthesisModels
 from finetuner.portal import inner, inners, portal
 from finetuner.sync.experiment import Experiment
 from finetuner.sync.listing import RunIterator
+from finetuner.sync.manylogs import ManyLogs
 from finetuner.sync.run import Run
 from finetuner.sync.watch import Completed, Watch
 
@@ -948,6 +951,47 @@ class Client:
         """
         return RunList(Run(one) for one in portal.call(self._async.wait_all, inners(runs), timeout_s))
 
+    def stream_logs(
+        self,
+        runs: Iterable[Run],
+        *,
+        after: Mapping[str, int] | None = None,
+        tail: int | None = None,
+        level: str | None = None,
+        contains: str | None = None,
+        most_open: int = DEFAULT_MOST_OPEN,
+    ) -> ManyLogs:
+        """Give the logs of many runs as one stream: each line with its run, as it comes, until all of them have ended.
+
+        Args:
+            runs: Which ones.
+            after: By the ids of runs, byte offsets to begin at, such as the `offsets` of an earlier stream.
+            tail: Begin with the last lines of each log, so many.
+            level: Only lines of this level or above: `debug`, `info`, `warning`, `error` or `critical`.
+            contains: Only lines that contain this text.
+            most_open: Logs that are open at a time, each by a connection of its own; of more runs, the rest follow as
+                others end.
+
+        Raises:
+            InvalidInput: An argument was refused; near names are given where there are.
+
+        Example:
+            with client.stream_logs(runs, level="warning") as lines:
+                for one in lines:
+                    print(one.run_name, one.line)
+        """
+        return ManyLogs(
+            portal.run(
+                self._async.stream_logs,
+                inners(runs),
+                after=after,
+                tail=tail,
+                level=level,
+                contains=contains,
+                most_open=most_open,
+            )
+        )
+
     def upload_dataset(
         self,
         source: DataSource,
@@ -1096,16 +1140,28 @@ class Client:
         """
         return portal.call(self._async.build_model, name, model_options, batch_size, select_model, device, is_onnx)
 
-    def encode(self, model: EmbeddingModel, data: Sequence[str], batch_size: int = 32) -> npt.NDArray[np.float32]:
+    @overload
+    def encode(self, model: EmbeddingModel, data: DocumentsT, batch_size: int = 32) -> DocumentsT: ...
+
+    @overload
+    def encode(
+        self, model: EmbeddingModel, data: Iterable[str] | Frame, batch_size: int = 32
+    ) -> npt.NDArray[np.float32]: ...
+
+    def encode(self, model: EmbeddingModel, data: Any, batch_size: int = 32) -> Any:
         """Turn texts into vectors, in a thread.
 
         Args:
             model: What `get_model` or `build_model` gave.
-            data: n texts.
+            data: n texts: a list or another iterable, a series or an array, a frame of one column; or a DocumentArray.
             batch_size: Texts at a time.
 
         Returns:
-            An array of shape (n, dim), float32; row i belongs to text i.
+            An array of shape (n, dim), float32; row i belongs to text i. Of a DocumentArray itself, its `embeddings`
+            filled.
+
+        Raises:
+            InvalidInput: It is no such thing, or holds something else than texts.
 
         Example:
             vectors = client.encode(tuned, ["a text", "another"])

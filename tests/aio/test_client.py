@@ -17,7 +17,6 @@ import aiohttp
 import pytest
 
 from finetuner import errors, local
-from finetuner.aio import transfer
 from finetuner.aio.client import AsyncClient
 from finetuner.aio.run import AsyncRun
 from finetuner.api.checks import _MAX_TAGS as MOST_TAGS
@@ -292,25 +291,6 @@ async def test_an_artifact_is_resumed_checked_and_never_overwritten_unasked(
     with pytest.raises(errors.ArtifactCorrupt):
         await run.save_artifact(tmp_path / "cut")
     assert list(path.parent.iterdir()) == []
-
-
-async def test_an_upload_is_resumed_where_it_was_cut(
-    client: AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(transfer, "CHUNK_BYTES", 50_000)
-    draw = random.Random(5)  # noqa: S311 - places of a test
-    kinds = [Fault(lose_answer=True), Fault(is_bad_gateway=True), Fault(cut_after=300), Fault()]
-    content = random.Random(6).randbytes(1_000_000)  # noqa: S311 - bytes of a test
-    file = tmp_path / "data"
-    file.write_bytes(content)
-    sha256 = hashlib.sha256(content).hexdigest()
-    async with FaultProxy(client.host, lambda: draw.choice(kinds)) as proxy:
-        async with AsyncClient(proxy.url, await client.get_token()) as other:
-            for _ in range(2):
-                await transfer.upload(
-                    other._transport, file, sha256=sha256, size_bytes=len(content), show=False, label="data"
-                )
-        assert proxy.cuts > 0
 
 
 async def test_a_link_to_the_console_opens_the_page_of_a_run_once(client: AsyncClient, submit: Submit) -> None:

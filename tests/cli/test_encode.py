@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 
 from finetuner.cli.exits import ExitCode
 from finetuner.cli.vectors import Npy, open_writer
-from finetuner.model import load_model
+from finetuner.job.worker.onnx_export import export_onnx
+from finetuner.model import load_model, open_folder
 from tests.cli.conftest import Shell, environment
 from tests.models_support import make_tiny_model
 
@@ -24,6 +26,8 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     home = tmp_path_factory.mktemp("encode")
     make_tiny_model(home / "model")
     (home / "texts.txt").write_text("\n".join(TEXTS), encoding="utf-8")
+    (home / "latin.txt").write_bytes("thé\ncafé\n".encode()[:5] + b"caf\xe9\n")
+    (home / "doubt.csv").write_text("a,b;c\nd,e;f\n")
     (home / "table.csv").write_text("id,what\n" + "".join(f'{n},"{text}"\n' for n, text in enumerate(TEXTS)))
     return Shell(env=environment(home), cwd=home, state=home / "state")
 
@@ -64,6 +68,12 @@ def test_standard_input_becomes_json_lines(shell: Shell, expected: np.ndarray) -
         (["all-minilm", "--column", "1", "--batch-size", "0"], ExitCode.USAGE, "--batch-size"),
         (["resnet-base", "texts.txt"], ExitCode.USAGE, "cannot be trained here"),
         (["./model", "table.csv", "--column", "wat"], ExitCode.USAGE, "Near: 'what'"),
+        (["./model", "texts.txt", "--onnx"], ExitCode.ERROR, "holds no model in ONNX"),
+        (["all-minilm-l6-v2", "texts.txt", "--onnx"], ExitCode.USAGE, "only a run has its model in ONNX"),
+        (["./model", "table.csv", "--column", "0"], ExitCode.USAGE, "there is no column 0"),
+        (["./model", "latin.txt"], ExitCode.USAGE, "latin.txt, line 2: it is not utf-8: byte 8 cannot be decoded"),
+        (["./model", "latin.txt"], ExitCode.USAGE, "such as --csv-options encoding=latin-1\n"),
+        (["./model", "doubt.csv", "--column", "1"], ExitCode.USAGE, '--csv-options \'dialect={"delimiter": ";"}\'\n'),
         (["./model", "table.csv", "--column", "3", "-o", "none.npy"], ExitCode.USAGE, "there is no column 3"),
     ],
     ids=lambda one: " ".join(one) if isinstance(one, list) else "",
@@ -74,6 +84,16 @@ def test_bad_input_is_one_line(shell: Shell, arguments: list[str], code: int, sa
     assert ended.stderr.startswith("Error: ")
     assert said in ended.stderr
     assert not (shell.cwd / "none.npy").exists()
+
+
+def test_the_model_in_onnx_is_asked_for_by_a_flag(shell: Shell, expected: np.ndarray) -> None:
+    folder = shell.cwd / "exported"
+    shutil.copytree(shell.cwd / "model", folder)
+    export_onnx(open_folder(folder, "cpu"), folder, TEXTS)
+    (folder / "model.safetensors").unlink()
+    ended = shell("encode", "./exported", "texts.txt", "--onnx", "-o", "onnx.npy")
+    assert ended.returncode == 0, ended.stderr
+    np.testing.assert_allclose(np.load(shell.cwd / "onnx.npy"), expected, atol=1e-5)
 
 
 def test_an_array_of_any_length_reads_back(tmp_path: Path) -> None:

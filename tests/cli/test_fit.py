@@ -94,6 +94,29 @@ async def test_data_comes_from_standard_input_too(shell: Shell) -> None:
     assert "piped FINISHED" in ended.stderr
 
 
+async def test_a_synthesis_run_is_data_by_its_name(shell: Shell, data: str) -> None:
+    (shell.cwd / "corpus.csv").write_text("a text\na second text\na third\n")
+    flags = ("--query-data", "corpus.csv", "--corpus-data", "corpus.csv", "--relation-miner", "all-minilm-l6-v2")
+    made = await anyio.to_thread.run_sync(
+        lambda: shell("synthesize", *flags, "--run-name", "rows-made", "-e", "third", "--wait", "--json")
+    )
+    assert made.returncode == 0, made.stderr
+    ended = await _fit(shell, "--train-data", "third/rows-made", "--loss", "MarginMSELoss", "--json")
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["config"]["data"]["train_data"] == json.loads(made.stdout)["artifact_id"]
+    near = await _fit(shell, "--train-data", "third/rows-mad", "--loss", "MarginMSELoss")
+    assert near.returncode == ExitCode.USAGE
+    trained = await _fit(shell, "--train-data", data, "--run-name", "a-model", "--wait")
+    assert trained.returncode == 0, trained.stderr
+    model = await _fit(shell, "--train-data", "a-model")
+    assert (model.returncode, "made a model, no data" in model.stderr) == (ExitCode.USAGE, True), model.stderr
+    none = await _fit(shell, "--train-data", "a-modl")
+    assert none.returncode == ExitCode.USAGE
+    assert re.fullmatch(
+        r"Error: a-modl: there is no such file; .*no data set.*no run.*Near: .*'a-model'.*\n", none.stderr
+    )
+
+
 async def test_following_prints_the_log_and_fails_when_the_run_did(shell: Shell, data: str) -> None:
     good = await _fit(shell, "--train-data", data, "--run-name", "followed", "--follow")
     assert (good.returncode, good.stdout) == (0, "this is followed\ndone\n"), good.stderr
@@ -158,6 +181,7 @@ async def test_ctrl_c_leaves_the_run_and_says_how_to_go_on(shell: Shell, data: s
         (["--callback", "EvaluationCallback"], "needs the option 'query_data'"),
         (["--csv-options", "encodng=latin-1"], "Near: 'encoding'"),
         (["--csv-options", "is_labeled=yes"], "must be true or false"),
+        (["--csv-options", 'dialect={"delimitr": ";"}'], "Near: 'delimiter'"),
         (["--secret", "NOT_THERE_AT_ALL"], "no such variable"),
         (["--secret", "KEY=value"], "its value stays in the environment"),
         (["--epochs", "0"], "epochs must be at least 1"),

@@ -58,7 +58,7 @@ PAIRS = [
         called=AsyncClient.list_runs,
         # --limit: a page is the old client's word; and no config is printed
         other=frozenset({"page", "size", "with_config"}),
-        own=frozenset({"as_json", "limit"}),
+        own=frozenset({"as_csv", "as_json", "limit"}),
     ),
     Pair(command=wait, called=AsyncRun.wait, own=frozenset({"as_json", "names", "experiment_name"})),
     Pair(

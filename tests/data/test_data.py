@@ -166,7 +166,7 @@ def test_a_sample_is_the_same_each_time(tmp_path: Path) -> None:
         (b'a,b\nx,"open\nlast,row\nmore,rows\n', 2, "a quote is opened in it and never closed"),
         (b'"open,b\nc,d', 1, "a quote is opened in it and never closed"),
         (b'a,b\r\n"c\r\nd","e\r\nf,g\r\n', 3, "a quote is opened in it and never closed"),
-        (b'a,b\nc,"open\n' + b"e,f\n" * 40_000, 2, "is a quote opened in it and never closed"),
+        (b'a,b\nc,"open\n' + b"e,f\n" * 40_000, 2, "a quote is opened in it and never closed"),
         (b"", None, "no row"),
         (b"query,label\n", None, "no row"),
         (b"a,b\ncaf\xe9,d\n", 2, "byte 7 "),
@@ -189,7 +189,9 @@ def test_the_encoding_can_be_said(tmp_path: Path) -> None:
     assert read(prepare(path, CSVOptions(encoding="latin-1")).path).rows == (("café", "thé"),)
 
 
-@given(st.text(st.characters(codec="utf-8", exclude_characters='\r\n,"\t;|'), min_size=1, max_size=40), st.integers(0))
+@given(
+    st.text(st.characters(codec="utf-8", exclude_characters='\0\r\n,"\t;|'), min_size=1, max_size=40), st.integers(0)
+)
 def test_the_bad_byte_is_found_wherever_it_is(text: str, repeat: int) -> None:
     import tempfile
 
@@ -229,7 +231,12 @@ def test_missing_files_folders_and_other_values(tmp_path: Path) -> None:
         {"encoding": "rot13"},
         {"encoding": "base64"},
         {"encoding": "a\0"},
+        {"encoding": 8},
         {"dialect": "x"},
+        {"is_labeled": "yes"},
+        {"convert_to_blob": 1},
+        {"create_point_clouds": None},
+        {"point_cloud_size": 0},
     ],
 )
 def test_options_are_checked(options: dict[str, Any]) -> None:
@@ -321,3 +328,14 @@ def test_a_zip_without_a_manifest_or_with_a_damaged_entry_is_no_data(tmp_path: P
     path.write_bytes(path.read_bytes().replace(b'"0.5"', b'"0.6"'))
     with pytest.raises(InvalidData, match="not a whole zip"):
         read(path)
+
+
+def test_an_encrypted_zip_is_no_data(tmp_path: Path) -> None:
+    path = _synthesized(tmp_path / "made.zip", ["q", "p", "n", "0.5"])
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        content[archive.start_dir + 8] |= 1
+    path.write_bytes(content)
+    for reader in (read, prepare):
+        with pytest.raises(InvalidData, match=r"made\.zip: 'manifest\.json' in it is encrypted"):
+            reader(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import os
 import socket
@@ -16,6 +17,7 @@ import aiohttp
 import attrs
 import psutil
 import pytest
+from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
 from finetuner import local
@@ -308,6 +310,8 @@ async def test_a_page_submits_a_file_and_shows_what_became_of_it(
         page = await browser.new_page()
         await page.goto(service.url)
         said = page.get_by_role("status")
+        found = await Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
         for name in ("bad.csv", "good.csv"):
             await page.get_by_label("Pairs").set_input_files(tmp_path / name)
             await page.get_by_role("button", name="Submit").click()
@@ -343,6 +347,8 @@ async def test_what_is_wrong_is_answered_in_words_and_nothing_is_made(
     for fields, words in refused:
         code, said = await post(session, service, **fields)
         assert (code, words in said["detail"]) == (422, True), (fields, said)
+    code, said = await post(session, service, train_data=io.BytesIO(bytes(65 * 2**20)))
+    assert (code, "exceeded" in said["detail"]) == (413, True)
     async with AsyncClient() as client:
         before = len(await client.list_runs())
         code, made = await post(session, service, "a-key", run_name="once")

@@ -59,6 +59,15 @@ async def test_an_artifact_that_is_no_zip_has_no_files(client: Client, quiet: Se
     assert (answer.status, answer.json["files"], answer.json["size_bytes"]) == (200, [], 9)
 
 
+async def test_a_zip_of_a_strange_kind_has_no_files_either(client: Client, quiet: Service, tmp_path: Path) -> None:
+    strange = bytearray(CONTENT)
+    with zipfile.ZipFile(io.BytesIO(CONTENT)) as archive:
+        strange[archive.start_dir + 6] = 255  # the version that is needed to unpack it
+    made = await finish(client, quiet, tmp_path, bytes(strange))
+    answer = await client.call("artifact_get", id=made["artifact_id"])
+    assert (answer.status, answer.json["files"], answer.json["size_bytes"]) == (200, [], len(CONTENT))
+
+
 async def test_an_artifact_says_what_it_is(client: Client, finished: dict[str, Any]) -> None:
     answer = await client.call("artifact_get", id=finished["artifact_id"])
     assert answer.json == {

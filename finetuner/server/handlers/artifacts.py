@@ -17,6 +17,7 @@ from sqlalchemy import Row
 from finetuner.api.convert import dumps, lenient
 from finetuner.api.names import is_id
 from finetuner.api.types import ArtifactFile, ArtifactInfo, RunStatus, Task
+from finetuner.api.zips import DAMAGE
 from finetuner.errors import ArtifactNotFound, Failure, RunFailed, RunInProgress
 from finetuner.server import asked, keys
 from finetuner.server.auth import user_of
@@ -97,7 +98,7 @@ def files_of(path: Path) -> tuple[ArtifactFile, ...]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = [one for one in archive.infolist() if not one.is_dir()]
-    except zipfile.BadZipFile:
+    except DAMAGE:
         return ()
     return tuple(ArtifactFile(path=one.filename, size_bytes=one.file_size) for one in entries)
 

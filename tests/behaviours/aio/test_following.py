@@ -197,6 +197,70 @@ async def test_what_is_no_list_of_runs_is_refused(client: AsyncClient) -> None:
         await client.console_url(wrong)
 
 
+async def test_many_logs_are_one_stream_with_each_line_once(
+    client: AsyncClient, submit: AsyncSubmit, home: Home
+) -> None:
+    runs = [await submit(f"many-{number}", lines=300, seed=number) for number in range(5)]
+    found: dict[str, list[str]] = {run.id: [] for run in runs}
+    async with client.stream_logs([*runs, runs[0]]) as lines:
+        async for one in lines:
+            found[one.run_id].append(one.line)
+        assert lines.ended == dict.fromkeys(found, RunStatus.FINISHED)
+        assert lines.offsets == {run.id: (home.run_dir(run) / "log").stat().st_size for run in runs}
+    assert found == {run.id: home.log_lines(run) for run in runs}
+
+
+async def test_many_logs_go_on_where_each_was_left(client: AsyncClient, submit: AsyncSubmit, home: Home) -> None:
+    runs = [await submit(f"left-{number}", lines=200, seed=number) for number in range(3)]
+    await client.wait_all(runs, LIMIT_S)
+    found: dict[str, list[str]] = {run.id: [] for run in runs}
+    async with client.stream_logs(runs, most_open=2) as lines:
+        for _ in range(250):
+            one = await anext(lines)
+            found[one.run_id].append(one.line)
+        offsets = dict(lines.offsets)
+    async with client.stream_logs(runs, after=offsets) as lines:
+        async for one in lines:
+            found[one.run_id].append(one.line)
+    assert found == {run.id: home.log_lines(run) for run in runs}
+
+
+async def test_a_run_that_writes_much_leaves_the_others_their_turn(
+    client: AsyncClient, submit: AsyncSubmit, tmp_path: Path
+) -> None:
+    loud = await submit("loud", lines=20_000)
+    quiet = await submit("quiet", lines=3)
+    await client.wait_all([loud, quiet], LIMIT_S)
+    async with client.stream_logs([loud, quiet]) as lines:
+        first = [(await anext(lines)).run_name for _ in range(10_000)]
+    assert first.count("quiet") == 3
+
+
+async def test_a_deleted_run_ends_and_the_others_go_on(
+    client: AsyncClient, submit: AsyncSubmit, tmp_path: Path
+) -> None:
+    kept, gone = await submit("kept", lines=2, gate=str(tmp_path / "gate")), await submit("gone", lines=2)
+    async with client.stream_logs([kept, gone]) as lines:
+        one = await anext(lines)
+        await gone.delete()
+        (tmp_path / "gate").touch()
+        while lines.ended.keys() != {kept.id, gone.id}:
+            one = await anext(lines, one)
+    assert lines.ended == {kept.id: RunStatus.FINISHED, gone.id: None}
+
+
+async def test_many_logs_of_what_cannot_be_are_refused(client: AsyncClient, submit: AsyncSubmit) -> None:
+    run = await submit()
+    with pytest.raises(errors.InvalidInput, match="most_open must be 1 or more, not 0"):
+        client.stream_logs([run], most_open=0)
+    with pytest.raises(errors.InvalidInput, match=r"after\['f+'\]: none of these runs has that id"):
+        client.stream_logs([run], after={"f" * 24: 0})
+    with pytest.raises(errors.InvalidInput, match="after must be a byte offset, 0 or more, not -1"):
+        client.stream_logs([run], after={run.id: -1})
+    with pytest.raises(errors.InvalidInput, match="there is no level 'warnig'"):
+        client.stream_logs([run], level="warnig")
+
+
 async def test_a_run_is_cancelled_and_one_that_has_ended_stays_as_it_is(submit: AsyncSubmit, tmp_path: Path) -> None:
     run = await submit(gate=str(tmp_path / "never"))
     waiting = AsyncBackground(run.wait, LIMIT_S)
