@@ -85,7 +85,7 @@ class FaultProxy:
         self.open += 1
         try:
             await self._serve(reader, writer, self.faults())
-        except (ConnectionError, OSError, asyncio.CancelledError):
+        except (ConnectionError, OSError, EOFError, asyncio.CancelledError):
             pass
         finally:
             self.open -= 1

@@ -77,20 +77,18 @@ class Transport:
         self._given = session
         self._connections = connections
         self._pools: dict[bool, aiohttp.ClientSession] = {}
+        self._responses: weakref.WeakSet[aiohttp.ClientResponse] = weakref.WeakSet()
+        """What may still be read."""
         self._loop: asyncio.AbstractEventLoop | None = None
         """The loop that the pools belong to."""
         self._paused_until = 0.0
         self._is_closed = False
-        self._streams: weakref.WeakSet[aiohttp.ClientResponse] = weakref.WeakSet()
-        """Responses that are read for long."""
 
     async def aclose(self) -> None:
         """Close the connections; the caller's own session stays open."""
         self._is_closed = True
-        for response in list(self._streams):
-            # Who waits for its next bytes would never hear that the connection is closed.
-            response.content.set_exception(aiohttp.ClientConnectionError("the client was closed"))
-            response.close()
+        for response in list(self._responses):
+            response.close()  # whoever reads it hears of this, which closing its connection does not see to
         pools, self._pools = self._pools, {}
         for pool in pools.values():
             await pool.close()
@@ -143,8 +141,6 @@ class Transport:
             response.close()
             self.endpoint.forget()
             response = await self._send(request, stream=stream, timeout=timeout)
-        if stream:
-            self._streams.add(response)
         return response
 
     async def _send(self, request: Request, *, stream: bool, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
@@ -165,6 +161,10 @@ class Transport:
             allow_redirects=False,
             raise_for_status=False,  # whatever a session of the caller's does with an error: this reads it
         )
+        if self._is_closed:  # meanwhile, and a session of the caller's goes on
+            response.close()
+            self.check_open()
+        self._responses.add(response)
         if self.endpoint.is_embedded and REQUEST_ID not in response.headers:
             response.close()
             raise aiohttp.ClientConnectionError(f"a stranger answers at {address.url}")
@@ -238,6 +238,10 @@ class Transport:
         if isinstance(error, FinetunerError):
             raise error
         why = str(error) or type(error).__name__
+        if isinstance(error, aiohttp.ServerDisconnectedError):
+            why = (
+                "the connection was closed before the head of an answer was whole"  # aiohttp shows what there was of it
+            )
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
             raise self.unavailable(why, request, error)  # it would be the same again
         if isinstance(error, aiohttp.ClientSSLError):

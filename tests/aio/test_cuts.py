@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import attrs
 import pytest
 
+from finetuner.aio import reconnect
 from finetuner.aio.client import AsyncClient
 from finetuner.aio.run import AsyncRun
 from finetuner.errors import ServerUnavailable
@@ -146,23 +148,61 @@ async def test_random_cuts_of_a_log_that_grows(
     assert fetched <= 1.05 * size
 
 
-async def test_a_stream_that_is_always_cut_before_anything_new_is_given_up(client: AsyncClient, submit: Submit) -> None:
+@attrs.frozen
+class Broken:
+    """A run that has ended, behind a proxy, and how many bytes of an answer come before anything of its log."""
+
+    run: AsyncRun
+    proxy: FaultProxy
+    token: str
+    nothing_new: int
+    lines: list[str]
+
+    def client(self) -> AsyncClient:
+        """Make a client, whose first connection is a new one."""
+        return AsyncClient(self.proxy.url, self.token)
+
+
+@pytest.fixture
+async def broken(client: AsyncClient, submit: Submit) -> AsyncIterator[Broken]:
     run = await submit(lines=50)
     await run.wait(60)
     token = await client.get_token()
     async with FaultProxy(client.host) as proxy:
         proxy.answers = []
         async with AsyncClient(proxy.url, token) as other:
-            expected = [line async for line in AsyncRun(other, run._raw).stream_logs()]
+            lines = [line async for line in AsyncRun(other, run._raw).stream_logs()]
         (answer,) = proxy.answers
-        # Some of an event comes, and none of a line.
-        proxy.faults = lambda: Fault(cut_after=answer.index(b"id: ") + 4)
-        async with AsyncClient(proxy.url, token) as other, AsyncRun(other, run._raw).stream_logs() as stream:
-            stream.reconnect_timeout_s = 1.0
-            with pytest.raises(ServerUnavailable, match="tried for 1 s"):
-                await anext(stream)
-            proxy.faults = Fault
-            assert [line async for line in stream] == expected
+        yield Broken(run, proxy, token, answer.index(b"id: ") + 4, lines)
+
+
+async def test_a_stream_that_is_always_cut_before_anything_new_is_given_up(broken: Broken) -> None:
+    broken.proxy.faults = lambda: Fault(cut_after=broken.nothing_new)
+    async with broken.client() as other, AsyncRun(other, broken.run._raw).stream_logs() as stream:
+        stream.reconnect_timeout_s = 1.0
+        with pytest.raises(ServerUnavailable, match="tried for 1 s"):
+            await anext(stream)
+        broken.proxy.faults = Fault
+        assert [line async for line in stream] == broken.lines
+
+
+async def test_a_connection_that_lasted_counts_though_it_brought_nothing_new(
+    broken: Broken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconnect, "SETTLED_S", 0.0)
+    cuts = iter([Fault(cut_after=broken.nothing_new)] * 8)
+    broken.proxy.faults = lambda: next(cuts, Fault())
+    async with broken.client() as other, AsyncRun(other, broken.run._raw).stream_logs() as stream:
+        stream.reconnect_timeout_s = 0.4  # enough for one try more, and not for two
+        assert [line async for line in stream] == broken.lines
+    assert broken.proxy.cuts == 8
+
+
+async def test_a_head_that_is_cut_is_told_in_words(broken: Broken) -> None:
+    broken.proxy.faults = lambda: Fault(cut_after=100)
+    async with AsyncClient(broken.proxy.url, broken.token, timeout_s=0.5) as other:
+        with pytest.raises(ServerUnavailable, match="before the head of an answer was whole; check the address"):
+            await other.list_runs()
 
 
 @pytest.mark.parametrize("picked", [{"contains": "a"}, {"tail": 300}, {"tail": 300, "contains": "a"}])

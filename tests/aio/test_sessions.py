@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -10,9 +11,11 @@ import pytest
 
 from finetuner import errors
 from finetuner.aio.client import AsyncClient
+from finetuner.aio.reconnect import IDLE_TIMEOUT_S
 from finetuner.aio.run import AsyncRun
 from finetuner.api.types import RunStatus
 from tests.aio.conftest import Submit
+from tests.proxy_support import FaultProxy, RequestFault, RequestProxy
 
 pytestmark = pytest.mark.anyio
 
@@ -92,6 +95,46 @@ async def test_a_session_of_another_loop(client: AsyncClient) -> None:
     async with aiohttp.ClientSession() as session:
         await asyncio.to_thread(lambda: asyncio.run(use(session)))
         assert not session.closed
+
+
+async def test_closing_ends_what_is_under_way(client: AsyncClient, submit: Submit, tmp_path: Path) -> None:
+    run = await submit(lines=1, gate=str(tmp_path / "gate"))
+    token = await client.get_token()
+    is_asked = asyncio.Event()
+
+    async def never() -> None:
+        is_asked.set()
+        await asyncio.Event().wait()
+
+    def asked(head: bytes) -> RequestFault:
+        return RequestFault(before=never if b"/api/v1/datasets" in head else None)
+
+    async with RequestProxy(client.host, asked) as slow, FaultProxy(client.host) as proxy:
+        for url, session in ((proxy.url, None), (proxy.url, aiohttp.ClientSession()), (slow.url, None)):
+            other = AsyncClient(url, token, session=session)
+            seen = AsyncRun(other, run._raw)
+            under_way: list[asyncio.Future[Any]]
+            if url == slow.url:
+                under_way = [asyncio.ensure_future(other.list_datasets())]
+                await is_asked.wait()
+            else:
+                log, watch = seen.stream_logs(), other.watch([run])
+                await anext(log)
+                await anext(watch)
+                calls = [other.list_runs() for _ in range(20)]
+                under_way = [asyncio.ensure_future(call) for call in (anext(log), anext(watch), seen.wait(), *calls)]
+                await asyncio.sleep(0)
+            await other.aclose()
+            # Within less than the silence after which a stream counts as dead.
+            ended = await asyncio.wait_for(asyncio.gather(*under_way, return_exceptions=True), IDLE_TIMEOUT_S - 10)
+            assert {f"{type(one).__name__}: {one}" for one in ended} == {
+                "RuntimeError: this client is closed; make another one"
+            }
+            if session is not None:
+                assert not session.closed
+                await session.close()
+    (tmp_path / "gate").touch()
+    await run.wait(60)
 
 
 @pytest.mark.parametrize("connections", [1, 32])

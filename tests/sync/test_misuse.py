@@ -59,7 +59,7 @@ def test_a_client_that_is_closed_ends_what_waits(home: Home, submit: Submit, tmp
             threads.submit(client.wait_all, [mine]),
             threads.submit(list, mine.stream_logs()),
         ]
-        while len(client._async._transport._streams) < 3:
+        while len(client._async._transport._responses) < 3:
             pass
         client.close()
         for one in waiting:
@@ -106,7 +106,7 @@ def test_daemon_threads_that_wait_at_the_end_print_nothing(home: Home, submit: S
     run = finetuner.get_run("left-waiting")
     for _ in range(5):
         threading.Thread(target=run.wait, daemon=True).start()
-    while len(run._async._client._transport._streams) < 5:
+    while len(run._async._client._transport._responses) < 5:
         time.sleep(0.01)
     """
     assert run(source) == (0, "", "")
