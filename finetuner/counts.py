@@ -3,33 +3,67 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Sequence
 
-from finetuner.api.catalog import PAIR_LOSS, RANKING_LOSS
+from finetuner.api.catalog import PAIR_LOSS, RANKING_LOSS, find
+from finetuner.api.words import count
 from finetuner.errors import InvalidInput
 
 
-def held_out(count: int, share: float, seed: int) -> set[int]:
-    """Give the positions of the rows to hold out; the same count, share and seed give the same ones.
+def held_out(rows: int, share: float, seed: int) -> set[int]:
+    """Give the positions of the rows to hold out; the same rows, share and seed give the same ones.
 
     Args:
-        count: Rows that there are.
+        rows: How many there are.
         share: Of them to hold out, above 0 and below 1; at least one row is, and one is not.
         seed: Decides which.
 
     Raises:
         InvalidInput: There is one row alone.
     """
-    if count < 2:
+    if rows < 2:
         raise InvalidInput("val_split holds rows out of the training data, and there is one row alone")
-    size = min(max(round(share * count), 1), count - 1)
-    return set(random.Random(seed).sample(range(count), size))  # noqa: S311 - reproducible, not secret
+    size = min(max(round(share * rows), 1), rows - 1)
+    return set(random.Random(seed).sample(range(rows), size))  # noqa: S311 - reproducible, not secret
 
 
 def pairs_by_label(loss: str) -> bool:
     """Whether a loss gets labelled texts in pairs, each with another text of its label."""
     return loss in {RANKING_LOSS, PAIR_LOSS}
+
+
+def draws_by_class(sampler: str, kind: str, loss: str) -> bool:
+    """Whether batches are made by class.
+
+    Args:
+        sampler: `class`, `random`, or `auto`: by class where a loss compares the texts of a batch with each other, and
+            the data has labels.
+        kind: Of the data.
+        loss: Name of the loss.
+    """
+    compares = not pairs_by_label(loss) and not find("loss", loss).given
+    return sampler == "class" or (sampler == "auto" and kind == "labelled" and compares)
+
+
+def largest_class(classes: Iterable[Hashable]) -> int:
+    """Give how many texts the largest class has, by the class of each text."""
+    return max(Counter(classes).values(), default=0)
+
+
+def too_small(largest: int, items_per_class: int) -> str | None:
+    """Say that no class has as many texts as are to come together; None where one has.
+
+    Args:
+        largest: Texts of the largest class.
+        items_per_class: Of them in a batch.
+    """
+    if largest >= items_per_class:
+        return None
+    return (
+        f"num_items_per_class is {items_per_class}, and the largest class has {count(largest, 'text')}: no batch gets "
+        "more of one"
+    )
 
 
 def groups(labels: Sequence[str]) -> dict[str, list[int]]:

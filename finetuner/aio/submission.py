@@ -155,6 +155,7 @@ def _upload_plan(part: _Part) -> UploadPlan:
         size_bytes=prepared.size_bytes,
         examples=part.examples,
         classes=part.classes,
+        largest_class=part.largest_class,
     )
 
 
@@ -352,6 +353,7 @@ class _Part:
     examples: int | None = None
     """Examples of an epoch, of training data that was prepared here."""
     classes: int | None = None
+    largest_class: int | None = None
 
 
 class _DataPlan:
@@ -412,7 +414,8 @@ class _DataPlan:
             part.examples = counts.examples(prepared.rows, labels, self._loss, val_split, self._hyper["seed"])
         except InvalidInput as error:
             raise InvalidData(f"{part.field}: {error}") from error
-        part.classes = None if labels is None else len(set(labels))
+        if labels is not None:
+            part.classes, part.largest_class = len(set(labels)), counts.largest_class(labels)
 
     def check_eval_data(self) -> None:
         """Refuse validation data that cannot be compared with the training data."""

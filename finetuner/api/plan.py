@@ -11,6 +11,7 @@ from finetuner.api import html
 from finetuner.api.catalog import RANKING_LOSS
 from finetuner.api.config import DatasetRequest, RunRequest
 from finetuner.api.types import Task
+from finetuner.api.words import count
 from finetuner.errors import InvalidInput
 
 
@@ -40,6 +41,8 @@ class UploadPlan(DatasetRequest):
     examples: int | None = None
     """Examples of an epoch, of training data."""
     classes: int | None = None
+    largest_class: int | None = None
+    """Texts of the label that most have."""
 
 
 @attrs.frozen(kw_only=True)
@@ -67,6 +70,8 @@ class PlannedData:
     rows: int
     classes: int | None = None
     """Labels that differ, where it has labels."""
+    largest_class: int | None = None
+    """Texts of the label that most have."""
     size_bytes: int
     is_uploaded: bool
     """Whether the server has its content already."""
@@ -154,10 +159,11 @@ class Plan:
 
     def _size(self) -> str:
         if self.task is Task.GENERATION:
-            return f"{self.rows_at_most} rows at most"
+            return f"{count(self.rows_at_most or 0, 'row')} at most"
+        each, epochs = count(self.steps_per_epoch or 0, "step"), count(self.epochs or 0, "epoch")
         return (
-            f"{self.examples} examples in batches of {self.batch_size}: {self.steps_per_epoch} steps an epoch, "
-            f"{self.steps} in {self.epochs} epochs"
+            f"{count(self.examples or 0, 'example')} in batches of {self.batch_size}: {each} an epoch, "
+            f"{self.steps or 0:,} in {epochs}"
         )
 
     def _upload(self) -> str:
@@ -172,9 +178,9 @@ class Plan:
 
 
 def _described(one: PlannedData) -> str:
-    classes = "" if one.classes is None else f" of {one.classes} classes"
+    classes = "" if one.classes is None else f" of {one.classes:,} {'class' if one.classes == 1 else 'classes'}"
     there = "on the server" if one.is_uploaded else f"{_size_text(one.size_bytes)} to upload"
-    return f"{one.field}: {one.rows} rows of {one.kind}{classes}, {one.name} ({there})"
+    return f"{one.field}: {count(one.rows, 'row')} of {one.kind}{classes}, {one.name} ({there})"
 
 
 def _size_text(size_bytes: int) -> str:

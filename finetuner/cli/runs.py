@@ -15,6 +15,7 @@ from finetuner.cli.exits import ExitCode
 from finetuner.cli.names import ending, find_run, run_argument, runs_argument, shown_name
 from finetuner.cli.settings import Settings
 from finetuner.cli.text import note, say
+from finetuner.cli.unknown import unknown_in_filters, unknown_in_order
 
 if TYPE_CHECKING:
     from finetuner.aio.client import AsyncClient
@@ -87,18 +88,9 @@ def list_(
         limit = DEFAULT_LIMIT if sys.stdout.isatty() and not as_json and not as_csv else 0
     given = {name: value for name, value in filters.items() if value not in (None, ())}
 
-    async def work(client: AsyncClient) -> list[RunInfo]:
-        if sort is not None:
-            return [run.info for run in await client.list_runs(**given, sort=sort, with_config=False)]
-        found: list[RunInfo] = []
-        async with client.iter_runs(**given, with_config=False) as listed:
-            async for run in listed:
-                found.append(run.info)
-                if limit and len(found) > limit:
-                    break
-        return found
-
-    found = settings.run(work)
+    found, hints = settings.run(lambda client: _listed(client, given, sort, limit))
+    for hint in hints:
+        note(hint)
     shown = found[:limit] if limit else found
     if as_json or as_csv:
         from finetuner.cli import render  # noqa: PLC0415 - help and completion load none of it
@@ -117,6 +109,24 @@ def _print_list(shown: list[RunInfo], *, has_filter: bool) -> None:
         render.print_runs(shown, _now())
     else:
         note("No runs match." if has_filter else "No runs yet. `finetuner demo` makes one.")
+
+
+async def _listed(
+    client: AsyncClient, filters: dict[str, Any], sort: str | None, limit: int
+) -> tuple[list[RunInfo], list[str]]:
+    """Give the runs of a list, one more than its limit where there are more, and what may have been misspelt."""
+    if sort is not None:
+        found = [run.info for run in await client.list_runs(**filters, sort=sort, with_config=False)]
+        if found and "." in sort:
+            return found, unknown_in_order(sort, found)
+    else:
+        found = []
+        async with client.iter_runs(**filters, with_config=False) as listed:
+            async for run in listed:
+                found.append(run.info)
+                if limit and len(found) > limit:
+                    break
+    return found, [] if found else await unknown_in_filters(client, filters)
 
 
 @runs.command()

@@ -171,10 +171,10 @@ def _quoted_best(sample: str, delimiter: str, *, is_whole: bool) -> Reading:
         return usual  # an apostrophe of English
     if not other.bare or _holds_quotes(other) or (other.is_table and not usual.is_even):
         return other
-    if not other.told or not usual.is_even:
+    if not other.told:
         return usual
     return attrs.evolve(
-        usual,
+        usual if usual.is_even else other,
         doubt="single quotes at the ends of its cells may be text, or enclose the cells. Name the dialect: "
         f"CSVOptions(dialect={{'delimiter': {delimiter!r}, 'quotechar': \"'\"}}), or with '\"' where they are text",
     )
@@ -186,9 +186,9 @@ def _escaped_best(sample: str, dialect: Dialect, *, is_whole: bool) -> Reading:
     if not re.search(rf"\\[\\{re.escape(dialect.delimiter)}{dialect.quotechar}\r\n]", sample):
         return doubled
     escaped = _spaced_best(sample, attrs.evolve(dialect, doublequote=False, escapechar="\\"), is_whole=is_whole)
-    if not escaped.is_even or escaped.leftover or escaped.stray or doubled.rows == escaped.rows:
+    if not escaped.is_even or escaped.stray or escaped.leftover > doubled.leftover or doubled.rows == escaped.rows:
         return doubled
-    if not doubled.is_even or doubled.leftover:
+    if not doubled.is_even or escaped.leftover < doubled.leftover:
         return escaped
     return attrs.evolve(
         doubled,

@@ -79,6 +79,22 @@ async def test_labelled_data_that_the_server_has_is_counted_there(client: AsyncC
     assert here.data[0].classes == there.data[0].classes == 5
 
 
+async def test_classes_smaller_than_was_asked_for_are_told(client: AsyncClient) -> None:
+    rows = [(f"text {number}", f"label {number % 6}") for number in range(12)]
+    told = "num_items_per_class is 4, and the largest class has 2 texts"
+    wish: dict[str, Any] = {"csv_options": CSVOptions(is_labeled=True), "progress": False}
+    assert told in (await client.fit(MODEL, rows, **wish, dry_run=True)).warnings[0]
+    assert (await client.fit(MODEL, rows, num_items_per_class=2, **wish, dry_run=True)).warnings == ()
+    assert (await client.fit(MODEL, rows, sampler="random", **wish, dry_run=True)).warnings == ()
+    run = await client.fit(MODEL, rows, **wish)
+    assert told in (await client.fit(MODEL, run.train_data, dry_run=True)).warnings[0]
+
+
+async def test_one_of_each_is_told_as_one(client: AsyncClient) -> None:
+    plan = await client.fit(MODEL, PAIRS[:2], loss=LOSS, epochs=1, dry_run=True)
+    assert "2 examples in batches of 64: 1 step an epoch, 1 in 1 epoch" in str(plan)
+
+
 async def test_a_synthesis_has_a_plan_too(client: AsyncClient) -> None:
     before = await _everything(client)
     models = SynthesisModels([MODEL, "bert-base-en"], None)

@@ -195,3 +195,31 @@ async def test_delete_asks_and_then_deletes(shell: Shell) -> None:
         assert deleted.returncode == 0, deleted.stderr
         missing = await _shell(shell, "runs", "show", "deleted")
         assert missing.returncode == ExitCode.ERROR
+
+
+async def test_a_metric_that_no_run_has_is_told(shell: Shell) -> None:
+    async with shell.client() as client:
+        run = await client.fit(
+            "all-minilm-l6-v2", [("a", "b"), ("c", "d")], run_name="measured-spelling", progress=False
+        )
+        await settled(run)
+
+    def listed(*arguments: str) -> tuple[str, str]:
+        ended = shell.inside("runs", "list", "--name-prefix", "measured-spelling", *arguments)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout, ended.stderr
+
+    def told() -> None:
+        for flags in ([], ["--json"]):
+            out, err = listed("--metric", "after.recal_at_1>0", *flags)
+            assert "measured-spelling" not in out
+            assert "the metric 'after.recal_at_1'. Near: 'after.recall_at_1'" in err
+        out, err = listed("--metric", "after.recall_at_1>0.9")
+        assert ("measured-spelling" in out, err) == (False, "")
+        out, err = listed("--sort", "-after.recal_at_1")
+        assert "measured-spelling" in out
+        assert "Near: 'after.recall_at_1'" in err
+        out, err = listed("--sort", "-after.recall_at_1")
+        assert ("measured-spelling" in out, err) == (True, "")
+
+    await anyio.to_thread.run_sync(told)

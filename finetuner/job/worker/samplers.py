@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from sentence_transformers.base.sampler import DefaultBatchSampler
 
-from finetuner.api import catalog
 from finetuner.api.plan import steps_per_epoch
-from finetuner.counts import pairs_by_label
+from finetuner.counts import draws_by_class
 from finetuner.errors import InvalidInput
 from finetuner.job.worker.examples import Examples
 
@@ -31,8 +30,7 @@ def classes_to_draw(sampler: str, examples: Examples, kind: str, loss: str) -> l
     """
     if sampler == "class" and not examples.ids:
         raise InvalidInput(f"sampler='class' needs data with classes, and {kind} have none; leave the sampler out")
-    compares = not pairs_by_label(loss) and not catalog.find("loss", loss).given
-    if sampler == "class" or (sampler == "auto" and kind == "labelled" and compares):
+    if draws_by_class(sampler, kind, loss):
         return [row[:2][-1] for row in examples.ids]
     return None
 

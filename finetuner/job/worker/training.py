@@ -22,6 +22,7 @@ from transformers import PrinterCallback, TrainerCallback
 
 from finetuner.api import catalog
 from finetuner.api.config import DataConfig, HyperParameters
+from finetuner.counts import largest_class, too_small
 from finetuner.data import DataSet
 from finetuner.errors import FinetunerError, InvalidInput
 from finetuner.job.worker.examples import Examples, make_examples
@@ -192,10 +193,13 @@ def train(
     loss = make_loss(model, config.loss, config.loss_options, config.miner, config.miner_options, classes=classes).to(
         model.device
     )
+    drawn = classes_to_draw(data_config.sampler, examples, data.kind, config.loss)
+    if drawn is not None and (small := too_small(largest_class(drawn), data_config.num_items_per_class)) is not None:
+        training.report.warn(small)
     readers = _readers(data_config.num_workers, len(examples), config.batch_size)
     steps = StepReport(training.report, config.batch_size)
     trainer = Trainer(
-        classes=classes_to_draw(data_config.sampler, examples, data.kind, config.loss),
+        classes=drawn,
         items_per_class=data_config.num_items_per_class,
         config=config,
         model=model,
@@ -210,8 +214,8 @@ def train(
     acting = list(hooks)
     if validation is not None:
         held_out = _validation_examples(validation, config, ids, classes, training.report)
-        drawn = classes_to_draw(data_config.sampler, held_out, validation.kind, config.loss)
-        batches = _batches(held_out, drawn, config, data_config.num_items_per_class)
+        by_class = classes_to_draw(data_config.sampler, held_out, validation.kind, config.loss)
+        batches = _batches(held_out, by_class, config, data_config.num_items_per_class)
         acting.insert(0, Validator(trainer.loss_of, _dataset(held_out), batches, config.seed))
     trainer.add_callback(HookRunner(training, acting, lambda: trainer.last_loss))
     started_at = time.monotonic()
@@ -237,7 +241,8 @@ def _validation_examples(
         raise InvalidInput(f"the validation data (eval_data, or what val_split held out): {error}") from error
     if len(known) < len(examples):
         left_out = len(examples) - len(known)
-        report.say(f"validation data: {left_out} rows are left out, whose class the training data has not")
+        rows = "1 row is" if left_out == 1 else f"{left_out} rows are"
+        report.say(f"validation data: {rows} left out, whose class the training data has not")
     return known
 
 

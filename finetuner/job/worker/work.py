@@ -17,6 +17,7 @@ from finetuner.api.callbacks import is_own, model_name
 from finetuner.api.checks import check_config, check_eval_kind
 from finetuner.api.config import CallbackConfig
 from finetuner.api.types import Task
+from finetuner.api.words import count as counted
 from finetuner.callback import (
     BestModelCheckpoint,
     Callback,
@@ -89,7 +90,8 @@ def _work(run_dir: Path, report: Report) -> None:
     transformers.set_seed(config.hyper_parameters.seed)
     model = _load(spec, run_dir, report)
     report.say(
-        f"training data {config.data.train_data}: {len(train_data.rows)} rows of {train_data.kind}; "
+        f"training data {config.data.train_data}: {counted(len(train_data.rows), 'row')} of "
+        f"{train_data.kind}; "
         f"loss {config.hyper_parameters.loss}, {config.hyper_parameters.optimizer} at "
         f"{config.hyper_parameters.learning_rate:g}, batch size {config.hyper_parameters.batch_size}"
     )
@@ -107,7 +109,9 @@ def _work(run_dir: Path, report: Report) -> None:
             hooks=[measuring, *own, *make_hooks(callbacks), *recorders],
             validation=validation,
         )
-        report.say(f"trained {trained.steps} steps in {trained.seconds:.1f} s; last loss {trained.last_loss:.4f}")
+        report.say(
+            f"trained {counted(trained.steps, 'step')} in {trained.seconds:.1f} s; last loss {trained.last_loss:.4f}"
+        )
         measuring.after(training)
         report.progress(phase="saving", **trained.as_progress(config.hyper_parameters))
         saved = save_model(model, run_dir)
@@ -126,12 +130,12 @@ def _data(spec: Spec, report: Report) -> tuple[DataSet, DataSet | None]:
     if data.eval_data is not None:
         validation = spec.data_set(data.eval_data)
         check_eval_kind(validation.kind, train_data.kind)
-        report.say(f"validation data {data.eval_data}: {len(validation.rows)} rows")
+        report.say(f"validation data {data.eval_data}: {counted(len(validation.rows), 'row')}")
         return train_data, validation
     if not data.val_split:
         return train_data, None
     train_data, validation = hold_out(train_data, data.val_split, seed)
-    report.say(f"validation data: {len(validation.rows)} rows held out of {data.train_data} by seed {seed}")
+    report.say(f"validation data: {counted(len(validation.rows), 'row')} held out of {data.train_data} by seed {seed}")
     return train_data, validation
 
 

@@ -15,6 +15,7 @@ from finetuner.api.convert import dumps, read_json
 from finetuner.api.plan import Estimate, Plan, PlannedData, PlanRequest, UploadPlan, steps_per_epoch
 from finetuner.api.synthesis import SYNTHESIZED
 from finetuner.api.types import Task
+from finetuner.counts import draws_by_class, largest_class, too_small
 from finetuner.counts import examples as count_examples
 from finetuner.data import read
 from finetuner.errors import FieldError, InvalidInput
@@ -94,6 +95,7 @@ async def _planned(
             kind=upload.kind,
             rows=upload.rows,
             classes=upload.classes,
+            largest_class=upload.largest_class,
             size_bytes=upload.size_bytes,
             is_uploaded=is_there,
         )
@@ -114,8 +116,10 @@ def _counted(data: list[PlannedData], found: Mapping[str, str], blobs: Blobs) ->
         made = one
         if one.name in found and (one.rows == 0 or (one.kind == "labelled" and one.classes is None)):
             content = read(blobs.path(found[one.name]))
-            classes = len(set(content.column(1))) if one.kind == "labelled" else None
-            made = attrs.evolve(one, rows=len(content.rows), classes=classes)
+            made = attrs.evolve(one, rows=len(content.rows))
+            if one.kind == "labelled":
+                labels = content.column(1)
+                made = attrs.evolve(made, classes=len(set(labels)), largest_class=largest_class(labels))
         filled.append(made)
     return filled
 
@@ -163,6 +167,11 @@ def _warnings(plan: Plan, examples: int) -> list[str]:
         found.append("there is one example alone: losses that compare examples with each other train nothing")
     if any(callback["name"] == "EarlyStopping" for callback in plan.config["callbacks"]):
         found.append("an EarlyStopping may end the training before all steps are made")
+    trained_on = next(one for one in plan.data if one.field == "train_data")
+    config, loss = plan.config["data"], plan.config["hyper_parameters"]["loss"]
+    if trained_on.largest_class is not None and draws_by_class(config["sampler"], trained_on.kind, loss):
+        small = too_small(trained_on.largest_class, config["num_items_per_class"])
+        found += [] if small is None else [small]
     return found
 
 
