@@ -77,7 +77,7 @@ PAIRS = [
     Pair(
         command=encode,
         called=AsyncClient.get_model,
-        other=frozenset({"artifact", "select_model", "logging_level", "is_onnx"}),
+        other=frozenset({"artifact", "select_model", "logging_level"}),
         own=frozenset({"as_json", "model", "file", "column", "csv_options", "output", "overwrite", "progress"}),
     ),
 ]
