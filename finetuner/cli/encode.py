@@ -55,7 +55,9 @@ def _complete(context: click.Context, parameter: click.Parameter, incomplete: st
 @click.option("--overwrite", is_flag=True, help="Replace the file of --output.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Texts at a time.")
 @click.option("--device", metavar="NAME", help="cpu, cuda, ...  [default: the best there is]")
-@click.option("--onnx", "is_onnx", is_flag=True, help="Load the model in ONNX that a run with --to-onnx left.")
+@click.option(
+    "--onnx", "--is-onnx", "is_onnx", is_flag=True, help="Load the model in ONNX that a run with --to-onnx left."
+)
 @click.option("--progress/--no-progress", default=None, help="Show a bar.  [default: on a terminal]")
 @click.option("--json", "as_json", is_flag=True, help="With --output, print a JSON object: output, rows, dim, model.")
 @click.pass_obj
