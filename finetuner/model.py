@@ -138,8 +138,10 @@ class EmbeddingModel:
             filled.
 
         Raises:
-            InvalidInput: `texts` is one text, or holds something else than texts.
+            InvalidInput: `texts` is one text, or holds something else than texts; or `batch_size` is below 1.
         """
+        if batch_size is not None and batch_size < 1:
+            raise InvalidInput(f"batch_size must be 1 or more, not {batch_size}")
         values = texts_of(texts)
         vectors = np.zeros((0, self.dim), dtype=np.float32)
         if values:
@@ -180,7 +182,11 @@ def load_model(
         MissingExtra: torch or sentence-transformers is not installed.
     """
     path = Path(source).expanduser()
-    folder = unpack(path, cache_dir or default_cache_dir()) if path.is_file() else find_model(str(source))
+    try:
+        is_file = path.is_file()
+    except OSError as error:
+        raise InvalidInput(f"{str(source)[:60]!r} can be no model: {error.strerror}") from error
+    folder = unpack(path, cache_dir or default_cache_dir()) if is_file else find_model(str(source))
     backend = OnnxBackend(folder, device) if is_onnx else open_folder(folder, device)
     dim = backend.get_embedding_dimension()
     return EmbeddingModel(name=str(source), dim=int(dim or 0), batch_size=batch_size, backend=backend)
@@ -213,7 +219,10 @@ def cos_sim(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
         >>> cos_sim([1.0, 0.0], [1.0, 0.0])
         1.0
     """
-    first, second = (np.asarray(one, dtype=np.float64).squeeze() for one in (a, b))
+    try:
+        first, second = (np.asarray(one, dtype=np.float64).squeeze() for one in (a, b))
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"cos_sim takes two vectors of numbers: {error}") from error
     if first.ndim != 1 or first.shape != second.shape:
         raise InvalidInput(f"cos_sim takes two vectors of the same length, not shapes {first.shape} and {second.shape}")
     lengths = float(np.linalg.norm(first) * np.linalg.norm(second))
@@ -255,10 +264,23 @@ def open_folder(folder: Path, device: str | None = None) -> SentenceTransformer:
         ) from error
     if not any((folder / name).is_file() for name in ("modules.json", "config.json")):
         raise NotFound(f"{folder} holds no model: neither modules.json nor config.json is in it")
+    _check_device(device)
     with _no_progress_bar():
         return SentenceTransformer(
             str(folder), device=device, local_files_only=True, model_kwargs={"use_safetensors": True}
         )
+
+
+def _check_device(device: str | None) -> None:
+    torch: Any = importlib.import_module("torch")
+    try:
+        if device is not None:
+            torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise InvalidInput(
+            f"device {device!r} cannot be used here ({_first_line(error)}); leave it out for the best there is, or "
+            "give 'cpu' or 'cuda'"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TextIO, TypeVar, Union, Unpack, get_args, get_origin
 
 from finetuner.api.sources import Frame
+from finetuner.api.types import DatasetInfo
 from finetuner.callback import Callback
 from finetuner.errors import InvalidInput
 from finetuner.model import SynthesisModels
@@ -33,6 +34,7 @@ _SAY_MORE: Final = (Callback, SynthesisModels)
 _HIDDEN: Final = frozenset({"token", "secrets"})
 """Parameters whose values no message shows."""
 _MAX_SHOWN_CHARS: Final = 60
+_MAX_NAME_BYTES: Final = 255
 
 
 def checked(cls: type[T]) -> type[T]:
@@ -83,6 +85,16 @@ def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def check_path(name: str, path: str | Path) -> None:
+    """Refuse what can be no path.
+
+    Raises:
+        InvalidInput: It is empty, too long, or holds what no path has.
+    """
+    if wrong := next(_wrong_text(str(path), is_path=True), None):
+        raise InvalidInput(f"{name}{wrong}")
+
+
 def checked_items(name: str, items: Iterable[Any], kind: type[T]) -> list[T]:
     """Give the items of an argument as a list: those of an iterator are seen here alone.
 
@@ -125,6 +137,8 @@ def _wrong(value: Any, kind: Any, *, is_shown: bool) -> Iterator[str]:
         found = _described(value) if is_shown else f"of type {type(value).__name__}"
         is_sync = any(getattr(one, "__name__", "") == f"Async{type(value).__name__}" for one in kinds)
         more = ", which is one of the sync client: ask this client for it" if is_sync else ""
+        if isinstance(value, DatasetInfo):
+            more = f"; give its name: {value.name!r}"
         yield f" must be {' or '.join(dict.fromkeys(map(_shown, kinds)))}, not {found}{more}"
     elif isinstance(value, str | Path):
         yield from _wrong_text(str(value), is_path=Path in kinds)
@@ -150,6 +164,8 @@ def _wrong_text(text: str, *, is_path: bool) -> Iterator[str]:
         yield " holds a NUL character, which no path or name has"
     elif any("\ud800" <= char <= "\udfff" for char in text):
         yield " holds a lone surrogate, which cannot be sent as UTF-8"
+    elif is_path and max(len(part.encode()) for part in text.split("/")) > _MAX_NAME_BYTES:
+        yield f" is no path: {text[:40]!r}... is longer than a name of a file can be"
 
 
 def _kinds(kind: Any) -> tuple[Any, ...]:

@@ -75,9 +75,11 @@ class ModelCalls(ClientCalls):
             return target
         path = Path(artifact).expanduser()
         if not path.exists():
+            is_path = "/" in str(artifact) or path.suffix == ".zip"
+            what = f"there is no file {path}" if is_path else f"{str(artifact)!r} is none of them"
             raise InvalidInput(
-                f"artifact must be a run, a run's artifact_id (24 hexadecimal digits), or the path of an artifact; "
-                f"{str(artifact)!r} is none of them"
+                "artifact must be a run, a run's artifact_id (24 hexadecimal digits), or the path of an artifact; "
+                f"{what}"
             )
         return path
 

@@ -289,6 +289,8 @@ class AsyncRun:
         Example:
             await run.display_examples(k=3)
         """
+        if k < 1:
+            raise InvalidInput(f"k must be a number of results, 1 or more, not {k}")
         if self.info.task is Task.GENERATION:
             display.print_synthesis(self.name, "examples")
         else:

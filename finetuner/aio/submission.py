@@ -21,6 +21,7 @@ import orjson
 from finetuner import counts, local
 from finetuner import data as data_module
 from finetuner.aio import stored_data
+from finetuner.aio.arguments import check_path
 from finetuner.aio.rerun import StoredName
 from finetuner.aio.transport import Request, Transport
 from finetuner.aio.workfolder import WorkFolder
@@ -372,6 +373,8 @@ class _DataPlan:
         """Check a data set, which may be one that the server has, or what a synthesis run left there."""
         if source is None:
             return
+        if isinstance(source, str | Path):
+            check_path(field, source)
         stored = await self._stored(source) or await self._synthesized(field, source, options)
         if stored is not None:
             name, kind = stored

@@ -11,6 +11,7 @@ from finetuner.aio.stream import AsyncStream
 from finetuner.api import convert
 from finetuner.api.selecting import RunFilter
 from finetuner.api.types import Change, RunInfo, RunStatus
+from finetuner.api.words import count
 from finetuner.errors import FinetunerError, RunDeleted, WaitTimeout
 
 if TYPE_CHECKING:
@@ -90,6 +91,10 @@ class AsyncWatch(AsyncStream[Change, Change]):
     def _give(self, entry: Change) -> Change:
         self.cursor = entry.cursor
         return entry
+
+    def __repr__(self) -> str:
+        what = str(self._which) if self._wanted is None else count(len(self._wanted), "run")
+        return f"<{type(self).__name__} of {what}, at cursor {self.cursor}>"
 
     def _when_interrupted(self, call: str) -> str:  # noqa: ARG002 - there is one thing that it is read for
         return f"the runs go on: client.watch(since={self.cursor}) gives what changes from here on"
@@ -184,6 +189,9 @@ class AsyncCompleted(AsyncStream["AsyncRun", "AsyncRun"]):
 
     def _give(self, entry: AsyncRun) -> AsyncRun:
         return entry
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {count(len(self._waiting), 'run')} to come>"
 
     def _when_interrupted(self, call: str) -> str:  # noqa: ARG002 - there is one thing that it is read for
         return f"nothing was stopped: {len(self._waiting)} of the runs go on, and can be waited for again"

@@ -53,8 +53,15 @@ def check_callbacks(callbacks: list[Callback]) -> None:
         if not isinstance(callback, Callback):
             raise InvalidInput(
                 f"a callback must be one of finetuner.callback's ({', '.join(CALLBACKS)}), or a CustomCallback, not "
-                f"{callback!r}.{near_hint(callback, CALLBACKS) if isinstance(callback, str) else ''}"
+                f"{callback!r}.{_hint(callback)}"
             )
         wire = callback.to_wire()
         if not isinstance(callback, CustomCallback):
             catalog.check("callback", wire["name"], wire["options"])
+
+
+def _hint(given: object) -> str:
+    name = given.__name__ if isinstance(given, type) else given
+    if isinstance(name, str) and name in CALLBACKS:
+        return f" Make one: finetuner.callback.{name}(...)"
+    return near_hint(given, CALLBACKS) if isinstance(given, str) else ""

@@ -95,6 +95,8 @@ def open_lines(file: Iterable[str], path: Path | None) -> Iterator[str]:
                     if "\0" in line:
                         raise _binary(None, number, path)
                     yield line
+    except io.UnsupportedOperation as error:
+        raise InvalidData("the file is not open for reading: open it by open(path)", path=path) from error
     except UnicodeDecodeError as error:
         raise InvalidData(
             f"it is not {error.encoding}, in a line after {number}; open the file with the encoding it has: "

@@ -20,8 +20,9 @@ def read_items(source: Iterable[Any], *, is_labeled: bool) -> tuple[Iterator[Row
         InvalidData: An item is no text and no row, by the rows; with its number.
     """
     items = iter(source)
-    first = next(items, None)
-    if first is None:
+    try:
+        first = next(items)
+    except StopIteration:
         return iter(()), is_labeled
     items = itertools.chain([first], items)
     if isinstance(first, Mapping):
@@ -40,11 +41,17 @@ def _rows(items: Iterator[Any]) -> Iterator[Row]:
         score = cells[-1] if len(cells) in {3, 4} and _is_number(cells[-1]) else None
         texts = cells if label is None and score is None else cells[:-1]
         if not cells or not all(isinstance(cell, str) for cell in texts):
-            raise InvalidData(
-                f"row {number}: it must be a text, or a tuple of texts, not {str(item)[:60]!r} ({type(item).__name__})",
-                line=number,
-            )
+            raise InvalidData(f"row {number}: {_wrong(item, texts)}", line=number)
         yield number, [*texts, *([] if label is None else [str(label)]), *([] if score is None else [_float(score)])]
+
+
+def _wrong(item: object, texts: list[Any]) -> str:
+    """Say what is wrong with an item, in which column where there are some."""
+    place = next((place for place, cell in enumerate(texts, start=1) if not isinstance(cell, str)), None)
+    if place is None:
+        return f"it must be a text, or a tuple of texts, not {str(item)[:60]!r} ({type(item).__name__})"
+    cell = texts[place - 1]
+    return f"column {place} must be a text, not {str(cell)[:60]!r} ({type(cell).__name__})"
 
 
 def _is_number(cell: object) -> bool:

@@ -32,6 +32,9 @@ class Watch(Stream[Change]):
         """Where a later watch goes on: `client.watch(since=cursor)`."""
         return self._async.cursor
 
+    def __repr__(self) -> str:
+        return repr(self._async).replace("AsyncWatch", "Watch", 1)
+
 
 class Completed(Stream[Run]):
     """Runs in the order in which they end, over one connection; those that have ended already come first.
@@ -51,3 +54,6 @@ class Completed(Stream[Run]):
     def __init__(self, wrapped: AsyncCompleted) -> None:
         super().__init__(portal, wrapped, Run)
         self._async = wrapped
+
+    def __repr__(self) -> str:
+        return repr(self._async).replace("AsyncCompleted", "Completed", 1)

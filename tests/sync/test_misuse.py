@@ -5,14 +5,17 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import finetuner
 from finetuner import errors
 from finetuner.api.selecting import RunFilter
+from finetuner.callback import EarlyStopping, EvaluationCallback
 from finetuner.sync import Client
 from tests.aio.conftest import Home
 from tests.portal.scripts import LIMIT_S, interrupt_at, run, started
@@ -173,6 +176,42 @@ def test_what_can_be_no_host_is_refused(host: str) -> None:
 def test_a_filter_of_what_cannot_be_is_refused(given: dict[str, object], said: str) -> None:
     with pytest.raises(errors.InvalidInput, match=said):
         RunFilter(**given)  # type: ignore[arg-type] # what a user may give
+
+
+LONG = "x" * 5000
+PAIRS = [("a", "b"), ("c", "d")]
+WRONG: dict[str, tuple[Callable[[Any], object], str]] = {
+    "long path": (lambda fit: fit(LONG), "train_data is no path: .* is longer than a name of a file can be"),
+    "long eval_data": (lambda fit: fit(PAIRS, eval_data=LONG), "eval_data is no path"),
+    "long artifact": (lambda _: finetuner.get_model(LONG), "artifact is no path"),
+    "long model": (lambda _: finetuner.build_model(LONG), "can be no model: File name too long"),
+    "NUL": (lambda fit: fit(PAIRS, callbacks=[EvaluationCallback("a\0b")]), r"callbacks\[0\].query_data holds a NUL"),
+    "None": (lambda fit: fit([None, ("a", "b")]), "row 1: it must be a text, or a tuple of texts, not 'None'"),
+    "cell": (lambda fit: fit([("a", None)]), r"row 1: column 2 must be a text, not 'None' \(NoneType\)"),
+    "class": (lambda fit: fit(PAIRS, callbacks=[EarlyStopping]), r"Make one: finetuner.callback.EarlyStopping\(...\)"),
+    "no zip": (lambda _: finetuner.get_model("./nope.zip"), "there is no file nope.zip"),
+    "device": (lambda _: finetuner.build_model("all-minilm-l6-v2", device="tpu9"), "device 'tpu9' cannot be used here"),
+    "cos_sim": (lambda _: finetuner.cos_sim([1.0], "x"), "cos_sim takes two vectors of numbers"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_cannot_be_meant_is_refused_with_words(home: Home, wrong: str) -> None:
+    def fit(data: Any, **more: Any) -> object:
+        loss = "MultipleNegativesRankingLoss"
+        return finetuner.fit("all-minilm-l6-v2", data, loss=loss, progress=False, dry_run=True, **more)
+
+    call, said = WRONG[wrong]
+    with pytest.raises(errors.InvalidInput, match=said):
+        call(fit)
+
+
+def test_a_file_that_is_open_for_writing_is_refused(home: Home, tmp_path: Path) -> None:
+    with (
+        (tmp_path / "out.csv").open("w") as file,
+        pytest.raises(errors.InvalidData, match="the file is not open for reading"),
+    ):
+        finetuner.fit("all-minilm-l6-v2", file, loss="MultipleNegativesRankingLoss", progress=False)
 
 
 @pytest.mark.parametrize("name", ["timeout_s", "wait"])
