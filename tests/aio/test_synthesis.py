@@ -150,9 +150,9 @@ async def test_bad_input_creates_nothing(client: AsyncClient, wish: dict[str, An
 async def test_a_column_too_many_is_named_with_its_line(client: AsyncClient, tmp_path: Path) -> None:
     path = tmp_path / "queries.csv"
     path.write_text("query,document,text\none,two,three\n", encoding="utf-8")
-    with pytest.raises(errors.InvalidData, match=r"queries\.csv, line 2: query_data must have one column") as caught:
+    with pytest.raises(errors.InvalidData, match=r"queries\.csv, line 1: a header, and its columns") as caught:
         await client.synthesize(path, CORPUS, MODELS, progress=False)
-    assert (caught.value.path, caught.value.line) == (path, 2)
+    assert (caught.value.path, caught.value.line) == (path, 1)
 
 
 @pytest.fixture
