@@ -8,7 +8,7 @@ from typing import BinaryIO, Final
 
 import attrs
 
-from finetuner.aio.answers import Answer, to_error
+from finetuner.aio.answers import Answer, stranger, to_error
 from finetuner.aio.patience import Patience
 from finetuner.aio.progress import Bar
 from finetuner.aio.retrying import Tried, until_settled
@@ -74,6 +74,9 @@ class _Upload:
         """Ask where to go on, or append a chunk there."""
         request = await self._request(self.offset)
         got = await self.transport.try_once(request, self.patience.attempt_s)
+        if isinstance(got, Answer) and got.status < 300 and not got.is_ours:
+            strange = stranger(got, request.shown, self.transport.endpoint.shown)
+            return Tried(decision=GiveUp(Reason.FINAL), error=strange)
         if isinstance(got, Answer) and got.status in {200, 204, 404, 409} and request.body is None:
             return self._asked(got)
         if isinstance(got, Answer) and got.status in {200, 204, 409}:
