@@ -100,7 +100,7 @@ class Transport:
             RuntimeError: It is.
         """
         if self._is_closed:
-            raise RuntimeError("this client is closed; make another one")
+            raise RuntimeError("this client is closed: make another one, and get its runs from that")
 
     async def _pool(self, *, stream: bool) -> aiohttp.ClientSession:
         self.check_open()

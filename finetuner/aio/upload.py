@@ -75,7 +75,8 @@ class _Upload:
         request = await self._request(self.offset)
         got = await self.transport.try_once(request, self.patience.attempt_s)
         if isinstance(got, Answer) and got.status < 300 and not got.is_ours:
-            raise stranger(got, request.shown, self.transport.endpoint.shown)
+            strange = stranger(got, request.shown, self.transport.endpoint.shown)
+            return Tried(decision=GiveUp(Reason.FINAL), error=strange)
         if isinstance(got, Answer) and got.status in {200, 204, 404, 409} and request.body is None:
             return self._asked(got)
         if isinstance(got, Answer) and got.status in {200, 204, 409}:
