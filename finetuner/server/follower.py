@@ -16,7 +16,7 @@ from finetuner.server.executors.rundir import Exit
 from finetuner.server.executors.subprocess_executor import Look, SubprocessExecutor
 from finetuner.server.ingest import digest
 from finetuner.server.outcome import Ending, ending
-from finetuner.server.store import clock, runs, scheduling
+from finetuner.server.store import clock, runs, scheduling, stalls
 from finetuner.server.store.blobs import Blobs
 from finetuner.server.store.database import Database
 
@@ -99,7 +99,7 @@ class Follower:
             return
         since = clock.text_of(heard_at) if is_silent else None
         async with self.database.write() as tx:
-            await runs.mark_stalled(tx, self.run_id, since)
+            await stalls.mark(tx, self.run_id, since)
         self.is_stalled = is_silent
         _log.info("run stalled" if is_silent else "run goes on", run_id=self.run_id)
 

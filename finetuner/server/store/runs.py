@@ -70,7 +70,7 @@ _ACTIVE: Final = select(RUNS, EXPERIMENTS.c.name.label("experiment_name")).selec
 _STARTED: Final = _ACTIVE.where(RUNS.c.status == "STARTED")
 _DELETING: Final = _ACTIVE.where(RUNS.c.deleting.is_(True))
 _STATE: Final = select(
-    RUNS.c.seq, RUNS.c.owner_id, RUNS.c.status, RUNS.c.metrics, RUNS.c.examples, RUNS.c.deleting, RUNS.c.stalled_since
+    RUNS.c.seq, RUNS.c.owner_id, RUNS.c.status, RUNS.c.metrics, RUNS.c.examples, RUNS.c.deleting
 ).where(RUNS.c.id == bindparam("run_id"))
 _RESULTS: Final = select(RUNS.c.metrics, RUNS.c.examples).where(RUNS.c.id == bindparam("run_id"))
 _WAITING_BEFORE: Final = select(func.count()).where(RUNS.c.status == "CREATED", RUNS.c.seq < bindparam("seq"))
@@ -293,30 +293,6 @@ async def set_details(tx: Transaction, run_id: str, details: str) -> None:
     """Say in one line what a run waits for or does; terminal runs keep their last word."""
     live = RUNS.c.status.in_((RunStatus.CREATED, RunStatus.STARTED))
     await tx.run(update(RUNS).where(RUNS.c.id == run_id, live).values(details=details))
-
-
-async def mark_stalled(tx: Transaction, run_id: str, since: str | None) -> bool:
-    """Mark a run that runs as stalled, or take the mark away; False where there was nothing to change.
-
-    Args:
-        tx: The transaction.
-        run_id: The run.
-        since: When it was last heard of; None: it goes on.
-    """
-    row = await tx.first(_STATE, {"run_id": run_id})
-    if row is None or row.deleting or row.status != RunStatus.STARTED or (row.stalled_since is None) == (since is None):
-        return False
-    await tx.run(update(RUNS).where(RUNS.c.id == run_id).values(stalled_since=since))
-    await changes.append(
-        tx,
-        owner_id=row.owner_id,
-        run_id=run_id,
-        run_seq=row.seq,
-        kind="resumed" if since is None else "stalled",
-        before=RunStatus.STARTED,
-        after=RunStatus.STARTED,
-    )
-    return True
 
 
 async def apply_events(

@@ -1,0 +1,40 @@
+"""The mark of a run that runs, and of which nothing was heard for long."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import bindparam, select, update
+
+from finetuner.api.types import RunStatus
+from finetuner.server.store import changes
+from finetuner.server.store.database import Transaction
+from finetuner.server.store.tables import RUNS
+
+_MARK: Final = select(RUNS.c.seq, RUNS.c.owner_id, RUNS.c.status, RUNS.c.deleting, RUNS.c.stalled_since).where(
+    RUNS.c.id == bindparam("run_id")
+)
+
+
+async def mark(tx: Transaction, run_id: str, since: str | None) -> bool:
+    """Mark a run that runs as stalled, or take the mark away; False where there was nothing to change.
+
+    Args:
+        tx: The transaction.
+        run_id: The run.
+        since: When it was last heard of; None: it goes on.
+    """
+    row = await tx.first(_MARK, {"run_id": run_id})
+    if row is None or row.deleting or row.status != RunStatus.STARTED or (row.stalled_since is None) == (since is None):
+        return False
+    await tx.run(update(RUNS).where(RUNS.c.id == run_id).values(stalled_since=since))
+    await changes.append(
+        tx,
+        owner_id=row.owner_id,
+        run_id=run_id,
+        run_seq=row.seq,
+        kind="resumed" if since is None else "stalled",
+        before=RunStatus.STARTED,
+        after=RunStatus.STARTED,
+    )
+    return True
