@@ -25,7 +25,7 @@ class WorkFolder:
         self._lock = threading.Lock()
         self._working = 0
         self._is_left = False
-        self.path = Path(self._folder.name)
+        self.path: Path = Path(self._folder.name)
 
     def __enter__(self) -> Self:
         return self
