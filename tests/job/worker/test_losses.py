@@ -265,7 +265,8 @@ def test_a_right_answer_is_never_a_negative(ids: list[list[int]], columns: int) 
         expected.append(np.log(np.sum(np.exp(allowed))) - scores[row])
     loss = MaskedRankingLoss.__new__(MaskedRankingLoss)
     MaskedRankingLoss.__init__(loss, torch.nn.Identity())  # embeddings are given: no model is asked
-    assert float(loss.compute_loss_from_embeddings(embeddings, labels)) == pytest.approx(np.mean(expected), rel=1e-4, abs=1e-6)
+    found = float(loss.compute_loss_from_embeddings(embeddings, labels))
+    assert found == pytest.approx(np.mean(expected), rel=1e-4, abs=1e-6)
 
 
 def test_the_mask_spares_the_own_positive_alone() -> None:
