@@ -64,7 +64,7 @@ class Endpoint:
         before = self._host, self._token, self._found
         try:
             yield
-        except BaseException:
+        except BaseException:  # cancelled too: a login that did not come to its end changes nothing
             self._host, self._token, self._found = before
             raise
 
