@@ -92,9 +92,9 @@ class Follower:
     async def _mark(self) -> None:
         """Mark the run where nothing was heard of it for long, and take the mark away once it goes on."""
         heard_at = self.executor.heard_at(self.run_id)
-        if not self.stall_s or heard_at is None or self.deleting:
+        if heard_at is None or self.deleting:
             return
-        is_silent = time.time() - heard_at >= self.stall_s
+        is_silent = self.stall_s > 0 and time.time() - heard_at >= self.stall_s
         if is_silent == self.is_stalled:
             return
         since = clock.text_of(heard_at) if is_silent else None

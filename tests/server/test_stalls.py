@@ -65,7 +65,8 @@ async def test_a_silent_run_is_marked_until_a_line_or_progress_comes(service: Se
     assert (last["status"], last["stalled_since"]) == ("FINISHED", None)
 
 
-async def test_a_mark_outlives_the_server_and_is_taken_away_by_the_next(settings: Settings) -> None:
+@pytest.mark.parametrize("stall_s", [3600.0, 0.0])
+async def test_a_mark_outlives_the_server_and_is_taken_away_by_the_next(settings: Settings, stall_s: float) -> None:
     async with serving(settings) as service:
         await service.client.dataset()
         run = await service.client.run()
@@ -73,7 +74,7 @@ async def test_a_mark_outlives_the_server_and_is_taken_away_by_the_next(settings
             await kinds_until(stream, "stalled")
             marked = await reached(service, run, "STARTED")
     (run_dir(settings, run) / "speak").touch()
-    async with serving(attrs.evolve(settings, stall_s=3600.0)) as service:
+    async with serving(attrs.evolve(settings, stall_s=stall_s)) as service:
         async with opened(service.client, f"/api/v1/events?since=0&run={run['id']}") as stream:
             assert (await kinds_until(stream, "resumed")).count("stalled") == 1
         found = await reached(service, run, "STARTED")
