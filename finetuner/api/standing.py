@@ -29,16 +29,16 @@ def progress_text(progress: Progress) -> str:
     return ", ".join(parts)
 
 
-def stalled_text(since: dt.datetime) -> str:
-    """Say that a run is stalled."""
-    return f"stalled: nothing in its log and no progress since {since.astimezone():%Y-%m-%d %H:%M}"
+def stalled_text(since: str) -> str:
+    """Say that a run is stalled, and since when, as who shows it tells times."""
+    return f"stalled since {since}: nothing in its log, no progress"
 
 
 def details_text(info: RunInfo) -> str:
     """Give the one line that says most about where a run stands."""
     if info.status is RunStatus.STARTED and info.stalled_since is not None:
         last = "" if info.progress is None else f"; last: {progress_text(info.progress)}"
-        return f"{stalled_text(info.stalled_since)}{last}"
+        return f"{stalled_text(f'{info.stalled_since.astimezone():%Y-%m-%d %H:%M}')}{last}"
     if info.status is RunStatus.STARTED and info.progress is not None:
         return progress_text(info.progress)
     if info.status is RunStatus.CREATED and info.queue_position:

@@ -91,7 +91,8 @@ async def test_the_pages_say_that_a_run_is_stalled(settings: Settings) -> None:
         async with service.database.read() as conn:
             row = await runs.get(conn, run["id"], with_config=False)
     assert row is not None
-    assert view(row).text.startswith("stalled: nothing in its log and no progress since 20")
+    assert view(row).text.startswith("stalled since 20")
+    assert view(row).text.endswith(" UTC: nothing in its log, no progress")
 
 
 def test_never_is_never(settings: Settings) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -70,7 +69,7 @@ def _text(row: Row[Any], status: RunStatus, progress: Mapping[str, Any], queue_p
     if status is RunStatus.FINISHED:
         return row.details or _gain(_json(row.metrics))
     if status is RunStatus.STARTED:
-        stalled = row.stalled_since and stalled_text(dt.datetime.fromisoformat(row.stalled_since))
+        stalled = row.stalled_since and stalled_text(f"{shown.time(row.stalled_since)} UTC")
         return row.details or stalled or _doing(progress)
     if status is RunStatus.CREATED and not row.details:
         return "next to start" if not queue_position else f"{queue_position} before it"
