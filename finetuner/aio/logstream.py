@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
-
-import orjson
 
 from finetuner.aio.reconnect import Reconnecting
 from finetuner.aio.stream import AsyncStream
 from finetuner.aio.transport import Request, Transport
 from finetuner.api.logfilter import check_level
+from finetuner.api.logframes import MEDIA_TYPE
 from finetuner.api.logreader import Entry, LogReader
 from finetuner.api.types import RunStatus
 from finetuner.errors import InvalidInput, RunDeleted, RunNotFound
@@ -75,14 +73,14 @@ class AsyncLogStream(AsyncStream[str, Entry]):
                 route="run_logstream",
                 parts={"id": run_id},
                 # Where the last lines begin is told first: from then on there is a position to go on from.
-                query={**wish, "after": after if position is None else position, "events": 1}
+                query={**wish, "after": after if position is None else position}
                 | ({} if position is None else {"tail": None}),
-                headers={"Accept": "text/event-stream"},
+                headers={"Accept": MEDIA_TYPE},
             )
 
         self._after = after
         self._reader = LogReader(after if tail is None else None, resumes_lines=not (level or contains))
-        self._wire = Reconnecting(transport, request, position=self._reader.position)
+        self._wire = Reconnecting(transport, request, position=self._reader.position, media_type=MEDIA_TYPE)
         self._is_ended = False
 
     @property
@@ -121,14 +119,22 @@ class AsyncLogStream(AsyncStream[str, Entry]):
                 return []
             entries = self._reader.feed(piece.connection, piece.data)
             self._wire.position = self._reader.position
-            if (end := self._reader.end) is not None:
+            if self._reader.is_ended:
                 self._is_ended = True
                 self._wire.close()
-                with contextlib.suppress(ValueError, KeyError, TypeError):
-                    self.status = RunStatus(orjson.loads(end.data)["status"])
+                self.status = self._reader.status
             if entries:
                 return entries
         return []
+
+    async def __anext__(self) -> str:
+        # As its base has it, with a call fewer a line: a log has millions.
+        if not self._entries:
+            self._entries.extend(await self._batch())
+            if not self._entries:
+                raise StopAsyncIteration
+        self._given, line = self._entries.popleft()
+        return line
 
     def _give(self, entry: Entry) -> str:
         self._given, line = entry

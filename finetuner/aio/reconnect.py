@@ -33,12 +33,13 @@ class Piece:
 
 
 class Reconnecting:
-    """Reads a stream of server-sent events through any number of connections.
+    """Reads a stream through any number of connections.
 
     Args:
         transport: How to reach the server.
         request: Gives the request for a position; must not refer to the stream's reader, which it would keep alive.
         position: Where to begin; whoever reads moves it on.
+        media_type: What the server is to answer with.
         idle_timeout_s: Silence after which the connection counts as dead.
         reconnect_timeout_s: How long to try again, from the first failure on, before giving up.
     """
@@ -49,6 +50,7 @@ class Reconnecting:
         request: Callable[[int | None], Request],
         *,
         position: int | None,
+        media_type: str = "text/event-stream",
         idle_timeout_s: float = IDLE_TIMEOUT_S,
         reconnect_timeout_s: float = RECONNECT_TIMEOUT_S,
     ) -> None:
@@ -58,6 +60,7 @@ class Reconnecting:
         self.connections: int = 0
         """How many have been made."""
         self._is_closed = False
+        self._media_type = media_type
         self._transport = transport
         self._request = request
         self._response: aiohttp.ClientResponse | None = None
@@ -154,7 +157,7 @@ class Reconnecting:
         await self._transport.endpoint.get(self._transport.timeout_s)
         async with asyncio.timeout(self.idle_timeout_s):
             response = await self._transport.open(request, stream=True, timeout=timeout)
-            if response.status == 200 and response.content_type == "text/event-stream":
+            if response.status == 200 and response.content_type == self._media_type:
                 self.connections += 1
                 self._connected_at = self.position
                 self._opened_at = asyncio.get_running_loop().time()
@@ -167,7 +170,7 @@ class Reconnecting:
                 400,
                 BadResponse(
                     f"{self._transport.endpoint.shown} answers {request.shown} with {response.content_type}, not with "
-                    "events; is this a Finetuner server, and no proxy in its place?"
+                    f"{self._media_type}; is this a Finetuner server, and no proxy in its place?"
                 ),
             )
         error = to_error(answer, request.shown, self._transport.endpoint.shown)

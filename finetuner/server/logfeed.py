@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import structlog
 
-from finetuner.api.sse import encode_log
 from finetuner.api.types import RunStatus
 from finetuner.server.executors import rundir
+from finetuner.server.logform import LogForm
 from finetuner.server.store import scheduling
 from finetuner.server.store.database import Database
 
@@ -32,7 +32,7 @@ _log = structlog.get_logger(__name__)
 
 @attrs.frozen(kw_only=True)
 class Piece:
-    """A stretch of a log, encoded as events."""
+    """A stretch of a log, as a stream sends it."""
 
     data: bytes
     end: int
@@ -73,23 +73,25 @@ class LogFeed:
         self._hub = hub
         self._database = database
         self._pieces: OrderedDict[int, Piece] = OrderedDict()
+        """Those of the last streams, in the form that is worth keeping."""
         self._changed = asyncio.Event()
         self.is_known: asyncio.Event = asyncio.Event()
         """Set when the run was looked at for the first time."""
 
-    def piece(self, offset: int) -> Piece | None:
+    def piece(self, offset: int, form: LogForm) -> Piece | None:
         """Give the whole lines from an offset on, encoded; None where there is nothing whole yet."""
-        known = self._pieces.get(offset)
+        known = self._pieces.get(offset) if form.is_kept else None
         if known is not None:
             self._pieces.move_to_end(offset)
             return known
         data = whole_lines(self._run_dir, offset, self.size, PIECE_BYTES, is_final=self.ended is not None)
         if not data:
             return None
-        piece = Piece(data=encode_log(data, offset), end=offset + len(data))
-        self._pieces[offset] = piece
-        if len(self._pieces) > _PIECES:
-            self._pieces.popitem(last=False)
+        piece = Piece(data=form.lines(data, offset), end=offset + len(data))
+        if form.is_kept:
+            self._pieces[offset] = piece
+            if len(self._pieces) > _PIECES:
+                self._pieces.popitem(last=False)
         return piece
 
     def next_change(self) -> Callable[[float], Awaitable[None]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -9,7 +10,6 @@ import attrs
 from aiohttp import web
 
 from finetuner.api.logfilter import LogFilter, check_level
-from finetuner.api.sse import encode_log
 from finetuner.errors import InvalidInput
 from finetuner.server import asked
 from finetuner.server.executors import rundir
@@ -26,14 +26,20 @@ _BLOCK_BYTES: Final = 64 * 1024
 class Picked:
     """What a stretch of a log has."""
 
-    text: bytes
-    """The lines that are wanted, as they stand there."""
-    events: bytes
-    """The same, encoded for a stream."""
-    told: int
-    """Byte offset after the last of them; the stretch's start where there is none."""
+    parts: Sequence[tuple[int, bytes]]
+    """The lines that are wanted, as they stand there: those that follow each other, after their byte offset."""
     end: int
     """Byte offset after the stretch."""
+
+    @property
+    def text(self) -> bytes:
+        """All of these lines."""
+        return b"".join(part for _, part in self.parts)
+
+    @property
+    def told(self) -> int:
+        """Byte offset after the last of them; 0 where there is none."""
+        return self.parts[-1][0] + len(self.parts[-1][1]) if self.parts else 0
 
 
 class Picker:
@@ -46,14 +52,8 @@ class Picker:
     def next(self, offset: int, size: int, *, is_final: bool) -> Picked:
         """Look through the whole lines that follow; the stretch is empty where there are none yet."""
         data = whole_lines(self._run_dir, offset, size, PICK_BYTES, is_final=is_final)
-        text: list[bytes] = []
-        events: list[bytes] = []
-        told = offset
-        for start, end in _joined(self._rule, data):
-            text.append(data[start:end])
-            events.append(encode_log(data[start:end], offset + start))
-            told = offset + end
-        return Picked(text=b"".join(text), events=b"".join(events), told=told, end=offset + len(data))
+        parts = [(offset + start, data[start:end]) for start, end in _joined(self._rule, data)]
+        return Picked(parts=parts, end=offset + len(data))
 
 
 def _joined(rule: LogFilter, data: bytes) -> list[tuple[int, int]]:

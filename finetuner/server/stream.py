@@ -1,4 +1,4 @@
-"""A stream of server-sent events to one client: pings, and its end with the server, the client, or its rights."""
+"""A stream to one client, of events unless another form is named: pings, and an end with client, rights or server."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ import pytest
 from finetuner.aio import reconnect
 from finetuner.aio.client import AsyncClient
 from finetuner.aio.run import AsyncRun
+from finetuner.api.logframes import MEDIA_TYPE, FrameDecoder
 from finetuner.errors import ServerUnavailable
 from tests.aio.conftest import Home, Submit
 from tests.proxy_support import Fault, FaultProxy
@@ -59,11 +60,12 @@ def lines_of(log: bytes) -> list[str]:
 def log_bytes(answers: bytes | bytearray) -> int:
     """Count the bytes of log in the answers of a connection that was cut anywhere.
 
-    Heads, sizes of chunks, ids and the names of fields aside; the end of a line counts, as a return within one does.
+    Heads of answers, sizes of chunks and heads of frames aside.
     """
-    stream = b""
+    count = 0
     while answers:
-        _, _, answers = answers.partition(b"\r\n\r\n")
+        head, _, answers = answers.partition(b"\r\n\r\n")
+        stream = b""
         while chunk := re.match(rb"([0-9a-f]+)\r\n", answers):
             start, end = chunk.end(), chunk.end() + int(chunk[1], 16)
             stream += answers[start:end]
@@ -71,9 +73,10 @@ def log_bytes(answers: bytes | bytearray) -> int:
             if start == end:
                 break
         else:
-            break
-    stream = re.sub(rb"event: end\n[^\n]*\n", b"", stream)
-    return sum(len(field) - len(b"data: ") for field in re.findall(rb"^data: [^\n]*\n?", stream, re.MULTILINE))
+            answers = b""
+        if MEDIA_TYPE.encode() in head:
+            count += sum(len(stretch) for _, stretch in FrameDecoder(None, has_gaps=False).feed(stream))
+    return count
 
 
 async def read_through_cuts(run: AsyncRun, draw: random.Random) -> tuple[list[str], int]:
@@ -173,7 +176,7 @@ async def broken(client: AsyncClient, submit: Submit) -> AsyncIterator[Broken]:
         async with AsyncClient(proxy.url, token) as other:
             lines = [line async for line in AsyncRun(other, run._raw).stream_logs()]
         (answer,) = proxy.answers
-        yield Broken(run, proxy, token, answer.index(b"id: ") + 4, lines)
+        yield Broken(run, proxy, token, answer.index(b"log 0 ") + 4, lines)
 
 
 async def test_a_stream_that_is_always_cut_before_anything_new_is_given_up(broken: Broken) -> None:

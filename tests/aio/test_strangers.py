@@ -102,7 +102,8 @@ async def test_a_stranger_is_taken_for_no_server(
 @pytest.mark.parametrize("call", ["list_runs", "stream_logs", "login"])
 async def test_an_answer_that_is_json_and_not_what_was_asked_for(call: str) -> None:
     with stranger(200, b"[1]", {"X-Request-Id": "r-1", "Content-Type": "application/json"}) as url:
-        await refused(url, call, errors.BadResponse, "is no page|no JSON object|application/json, not with events")
+        match = "is no page|no JSON object|application/json, not with application/vnd.finetuner.log"
+        await refused(url, call, errors.BadResponse, match)
 
 
 @contextlib.asynccontextmanager

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetuner.api.sse import PING, Decoder, Event, LogBatch, LogDecoder, Ping, encode, encode_log
+from finetuner.api.sse import PING, Decoder, Event, Ping, encode, encode_log, encode_position
 from finetuner.errors import BadResponse
 
 CUTS = st.lists(st.integers(0, 150), max_size=12)
@@ -125,16 +125,12 @@ def test_comments_are_pings_and_the_wait_is_kept() -> None:
         (b"data: x\n\n:", False),
     ],
 )
-@pytest.mark.parametrize("kind", [Decoder, LogDecoder])
-def test_the_end_says_whether_it_cut_an_event_off(
-    kind: type[Decoder | LogDecoder], stream: bytes, is_whole: bool
-) -> None:
-    decoder = kind()
+def test_the_end_says_whether_it_cut_an_event_off(stream: bytes, is_whole: bool) -> None:
+    decoder = Decoder()
     decoder.feed(b"id: 1\n" + stream if stream else b"")
     assert decoder.finish() == is_whole
 
 
-@pytest.mark.parametrize("kind", [Decoder, LogDecoder])
 @pytest.mark.parametrize("step", [1, 3, 1000])
 @pytest.mark.parametrize(
     ("stream", "is_refused"),
@@ -148,10 +144,8 @@ def test_the_end_says_whether_it_cut_an_event_off(
         (b": ping\n" * 20, False),
     ],
 )
-def test_an_event_over_the_limit_is_refused_at_any_cut(
-    kind: type[Decoder | LogDecoder], step: int, stream: bytes, is_refused: bool
-) -> None:
-    decoder = kind(max_event_bytes=50)
+def test_an_event_over_the_limit_is_refused_at_any_cut(step: int, stream: bytes, is_refused: bool) -> None:
+    decoder = Decoder(max_event_bytes=50)
     refused = False
     try:
         for start in range(0, len(stream), step):
@@ -159,13 +153,6 @@ def test_an_event_over_the_limit_is_refused_at_any_cut(
     except BadResponse as error:
         refused = "larger than 50 bytes" in str(error)
     assert refused == is_refused
-
-
-def read_log(*parts: bytes) -> tuple[list[tuple[str, int]], list[Event], int]:
-    decoder = LogDecoder()
-    batches: list[LogBatch] = [decoder.feed(part) for part in parts]
-    lines = [(line, batch.offset_after(index)) for batch in batches for index, line in enumerate(batch.lines)]
-    return lines, [event for batch in batches for event in batch.events], sum(batch.pings for batch in batches)
 
 
 def log_lines(data: bytes, offset: int) -> list[tuple[str, int]]:
@@ -180,38 +167,19 @@ def log_lines(data: bytes, offset: int) -> list[tuple[str, int]]:
 @given(
     logs=st.lists(st.binary(max_size=30) | st.text(NASTY, max_size=20).map(str.encode), min_size=1, max_size=5),
     offset=st.integers(0, 10**15),
-    pings=st.booleans(),
     cuts=CUTS,
 )
-def test_a_log_arrives_line_by_line_at_any_cut(logs: list[bytes], offset: int, pings: bool, cuts: list[int]) -> None:
+def test_a_log_arrives_line_by_line_at_any_cut(logs: list[bytes], offset: int, cuts: list[int]) -> None:
     stream, expected, start = b"", [], offset
     for number, part in enumerate(logs):
         data = part if number == len(logs) - 1 else part + b"\n"
-        stream += encode_log(data, start) + (PING if pings else b"")
+        stream += encode_log(data, start)
         expected += log_lines(data, start)
         start += len(data)
-    stream += encode([Event(str(start), "end", "{}")])
-    lines, events, pinged = read_log(*pieces(stream, cuts))
-    assert lines == expected
-    assert events == [Event(str(start), "end", "{}")]
-    assert pinged == (len(logs) if pings else 0)
-
-
-@settings(max_examples=500, deadline=None)
-@given(stream=STREAMS, cuts=CUTS)
-def test_the_fast_way_reads_as_the_slow_one_does(stream: bytes, cuts: list[int]) -> None:
-    stream += b"\n\n"
-    slow = by_the_standard(stream)
-    has_offsets = all(re.fullmatch("[0-9]{1,18}", one.id or "") for one in slow if one.event == "message")
-    if not has_offsets:
-        with pytest.raises(BadResponse, match="byte offset"):
-            read_log(*pieces(stream, cuts))
-        return
-    lines, events, pings = read_log(*pieces(stream, cuts))
-    messages = [one for one in slow if one.event == "message"]
-    assert lines == [(one.data.replace("\n", "\r"), int(one.id or "")) for one in messages]
-    assert events == [one for one in slow if one.event != "message"]
-    assert pings == sum(isinstance(one, Ping) for one in decoded(stream))
+    stream += encode_position(start + 7) + encode([Event(str(start), "end", "{}")])
+    *events, end = [one for one in decoded(*pieces(stream, cuts)) if isinstance(one, Event)]
+    assert [(one.data.replace("\n", "\r"), int(one.id or "")) for one in events] == expected
+    assert end == Event(str(start), "end", "{}")
 
 
 def test_a_log_is_one_event_a_line_on_the_wire() -> None:
@@ -221,9 +189,8 @@ def test_a_log_is_one_event_a_line_on_the_wire() -> None:
     assert encode_log(b"", 100) == b""
 
 
-def test_a_return_within_a_line_survives_and_is_no_line_end() -> None:
+def test_a_return_within_a_line_is_no_line_end() -> None:
     data = b"10%\r20%\r\nid: 1\rdata: 2\n\r\n"
-    assert read_log(encode_log(data, 0))[0] == [("10%\r20%\r", 9), ("id: 1\rdata: 2", 23), ("\r", 25)]
     stock = [one for one in decoded(encode_log(data, 0)) if isinstance(one, Event)]
     assert [one.data for one in stock] == ["10%\n20%\n", "id: 1\ndata: 2", "\n"]
 
@@ -231,15 +198,5 @@ def test_a_return_within_a_line_survives_and_is_no_line_end() -> None:
 def test_broken_utf8_is_shown_alike_alone_and_among_other_lines() -> None:
     bytes_at_edges = [0x41, 0x7F, 0x80, 0xA0, 0xBF, 0xC2, 0xE0, 0xE2, 0xED, 0xEF, 0xF0, 0xF4, 0xF8, 0xFF]
     data = b"".join(bytes(one) + b"\n" for count in (1, 2, 3) for one in product(bytes_at_edges, repeat=count))
-    assert read_log(encode_log(data, 0))[0] == log_lines(data, 0)
-
-
-def test_offsets_that_are_no_numbers_are_refused() -> None:
-    for id in (b"id: 1x\n", b"id: " + b"9" * 19 + b"\n", b"id: \xd9\xa3\n", b""):
-        with pytest.raises(BadResponse, match="byte offset"):
-            read_log(id + b"data: x\n\n")
-
-
-def test_the_fast_way_neither_starts_within_an_event_nor_forgets_that_the_stream_began() -> None:
-    assert read_log(b"id: 3\rdata: a\r", b"id: 7\ndata: x\n\n")[0] == [("a\rx", 7)]
-    assert read_log(b"id: 7\ndata: x\n\n", b"\xef\xbb\xbfdata: y\nid: 8\ndata: z\n\n")[0] == [("x", 7), ("z", 8)]
+    found = [(one.data, int(one.id or "")) for one in decoded(encode_log(data, 0)) if isinstance(one, Event)]
+    assert found == log_lines(data, 0)

@@ -14,11 +14,11 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from finetuner.api.sse import PING, Event, encode, encode_position
 from finetuner.errors import LogTruncated
 from finetuner.server import asked, keys
 from finetuner.server.executors import rundir
 from finetuner.server.logfeed import LogFeed
+from finetuner.server.logform import FRAMES, LogForm, form_of
 from finetuner.server.logpick import PICK_BYTES, LogWish, Picker
 from finetuner.server.refusals import Refusal
 from finetuner.server.stream import EventStream, StreamCut
@@ -113,13 +113,15 @@ def span_of(range_: str | None, size: int) -> Span:
 
 
 async def logstream(request: web.Request) -> web.StreamResponse:
-    """Stream the log, a line an event, from an offset on, until the run has ended and everything was sent.
+    """Stream the log from an offset on, until the run has ended and everything was sent.
 
-    With `level` and `contains` some of its lines, with `tail` from the last of these on.
+    It is a line an event, or frames where the client takes these (`finetuner.api.logframes`). With `level` and
+    `contains` some of its lines, with `tail` from the last of these on.
     """
     asked.only(request, "after", "events", "tail", "level", "contains")
     wish = LogWish.of(request)
-    with_end = asked.flag(request, "events", default=False)
+    form = form_of(request)
+    with_end = asked.flag(request, "events", default=False) or form is FRAMES
     offset = _position(request)
     async with request.app[keys.DATABASE].read() as conn:
         row = await asked.run_row(request, conn)
@@ -134,49 +136,52 @@ async def logstream(request: web.Request) -> web.StreamResponse:
         if is_tail:
             offset = max(offset, await asyncio.to_thread(wish.tail_start, path, size))
         picker = await asyncio.to_thread(wish.picker_at, path, offset) if wish.picks else None
-        stream = await EventStream.open(request, {"X-Run-Status": row.status})
+        stream = await EventStream.open(request, {"X-Run-Status": row.status, "Content-Type": form.media_type})
         with contextlib.suppress(StreamCut):
             if is_tail:
                 # Cut before its first line, the stream goes on here, not at the last lines of then.
-                await stream.send(encode_position(offset))
-            await _send(stream, feed, offset, picker, with_end=with_end)
+                await stream.send(form.position(offset))
+            await _send(stream, feed, form, offset, picker, with_end=with_end)
     return stream.response
 
 
-async def _send(stream: EventStream, feed: LogFeed, offset: int, picker: Picker | None, *, with_end: bool) -> None:
+async def _send(
+    stream: EventStream, feed: LogFeed, form: LogForm, offset: int, picker: Picker | None, *, with_end: bool
+) -> None:
     told = offset
     while True:
         # Asked for before the log is looked at: what comes between is not missed.
         changed = feed.next_change()
         if picker is None:
-            while (piece := feed.piece(offset)) is not None:
+            while (piece := feed.piece(offset, form)) is not None:
                 await stream.send(piece.data)
                 told = offset = piece.end
         else:
-            offset, told = await _send_picked(stream, feed, picker, offset, told)
+            offset, told = await _send_picked(stream, feed, form, picker, offset, told)
         if feed.is_gone:
             return
         if feed.ended is not None and offset >= feed.size:
             if with_end:
                 status, details = feed.ended
-                said = orjson.dumps({"status": status, "details": details}).decode()
-                await stream.send(encode([Event(str(offset), "end", said)]))
+                await stream.send(form.end(offset, orjson.dumps({"status": status, "details": details})))
             return
-        await stream.wait(changed, ping=PING if told == offset else encode_position(offset))
+        await stream.wait(changed, ping=form.ping if told == offset else form.position(offset))
 
 
-async def _send_picked(stream: EventStream, feed: LogFeed, picker: Picker, offset: int, told: int) -> tuple[int, int]:
+async def _send_picked(
+    stream: EventStream, feed: LogFeed, form: LogForm, picker: Picker, offset: int, told: int
+) -> tuple[int, int]:
     """Send the lines that are picked, and give how far the log was looked at, and how far the client knows."""
     while True:
         picked = await asyncio.to_thread(picker.next, offset, feed.size, is_final=feed.ended is not None)
         if picked.end == offset:
             return offset, told
         offset = picked.end
-        if picked.events:
-            await stream.send(picked.events)
+        if picked.parts:
+            await stream.send(b"".join(form.lines(part, start) for start, part in picked.parts))
             told = picked.told
         elif offset - told >= PICK_BYTES:
-            await stream.send(encode_position(offset))
+            await stream.send(form.position(offset))
             told = offset
 
 
