@@ -14,8 +14,9 @@ from finetuner.aio.answers import to_error
 from finetuner.aio.retrying import Tried, until_settled
 from finetuner.aio.transport import CONNECT_TIMEOUT_S, LOST, Request, Transport, read_answer, unread
 from finetuner.api.retry import Done, GiveUp, NoAnswer, Reason, Retry, decide
-from finetuner.errors import BadResponse, FinetunerError, ServerStartFailed, ServerUnavailable
+from finetuner.errors import BadResponse, FinetunerError, ServerStartFailed, ServerTooOld, ServerUnavailable
 
+EVENTS: Final = "text/event-stream"
 IDLE_TIMEOUT_S: Final = 45.0
 """Three pings of the server: longer silence means that it, or the way to it, is gone."""
 RECONNECT_TIMEOUT_S: Final = 300.0
@@ -50,7 +51,7 @@ class Reconnecting:
         request: Callable[[int | None], Request],
         *,
         position: int | None,
-        media_type: str = "text/event-stream",
+        media_type: str = EVENTS,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
         reconnect_timeout_s: float = RECONNECT_TIMEOUT_S,
     ) -> None:
@@ -163,6 +164,15 @@ class Reconnecting:
                 self._opened_at = asyncio.get_running_loop().time()
                 self._response = response
                 return response
+            if response.status == 200 and response.content_type == EVENTS:
+                response.close()
+                return Refused(
+                    400,
+                    ServerTooOld(
+                        f"{self._transport.endpoint.shown} answers {request.shown} as an older server does, in a "
+                        "form that this client no longer reads: update the server"
+                    ),
+                )
             async with response:
                 answer = await read_answer(response)
         if answer.status == 200:

@@ -106,6 +106,11 @@ async def test_an_answer_that_is_json_and_not_what_was_asked_for(call: str) -> N
         await refused(url, call, errors.BadResponse, match)
 
 
+async def test_a_server_that_streams_logs_as_older_ones_did_is_told() -> None:
+    with stranger(200, b"id: 4\ndata: one\n\n", {"X-Request-Id": "r-1", "Content-Type": "text/event-stream"}) as url:
+        await refused(url, "stream_logs", errors.ServerTooOld, "no longer reads: update the server")
+
+
 @contextlib.asynccontextmanager
 async def silent() -> AsyncIterator[str]:
     """Give the address of what takes connections and says nothing."""
