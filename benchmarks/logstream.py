@@ -12,7 +12,8 @@ from benchmarks.contestant import Contestant, contestant
 from benchmarks.measure import Goal, Measured, Options, Table, over, told_in_turn
 from benchmarks.service import our_server, run_with_log
 
-BARE, OURS, SYNC, OLD = "bare byte splitter", "ours, async for", "ours, sync", "the old client"
+BARE, OURS, SYNC, OLD = "bare byte splitter", "ours, async for", "ours, for", "the old client"
+BATCHES, SYNC_BATCHES = "ours, in batches", "ours, sync, in batches"
 
 
 def measure(options: Options) -> list[Table]:
@@ -28,6 +29,7 @@ def measure(options: Options) -> list[Table]:
             )
 
         entrants = {BARE: start("log_bare"), OURS: start("log_ours", "async"), SYNC: start("log_ours", "sync")}
+        entrants |= {BATCHES: start("log_ours", "async", "batches"), SYNC_BATCHES: start("log_ours", "sync", "batches")}
         if (python := peers.python_of(peers.OLD, options.venvs)) is not None:
             entrants[OLD] = start("log_old", python=python)
         sizes: set[int] = set()
@@ -46,8 +48,11 @@ def measure(options: Options) -> list[Table]:
     rows = {name: Measured(name=name, values=values) for name, values in told.items()}
     goals = [Goal(what="ours over the byte splitter", value=over(rows[OURS], rows[BARE]), limit=2)]
     if OLD in rows:
-        value = over(rows[OLD], rows[OURS])
-        goals.append(Goal(what="ours over the old client, lines per second", value=value, limit=4, is_most=False))
+        for way in (OURS, BATCHES):
+            value = over(rows[OLD], rows[way])
+            goals.append(
+                Goal(what=f"{way}, over the old client, lines per second", value=value, limit=4, is_most=False)
+            )
     per_s = lines / rows[OURS].median * 1e3
     return [
         Table(

@@ -140,6 +140,11 @@ class AsyncLogStream(AsyncStream[str, Entry]):
         self._given, line = entry
         return line
 
+    def _give_all(self, entries: list[Entry]) -> list[str]:
+        if entries:
+            self._given = entries[-1][0]
+        return [line for _, line in entries]
+
     async def _release(self) -> None:
         self._wire.close()
 

@@ -15,6 +15,8 @@ E = TypeVar("E")
 class AsyncStream(AsyncGenerator[T_co, None], Generic[T_co, E]):
     """An async generator that is an object: an `anext` that timed out or was cancelled can be repeated.
 
+    Taken item by item, or, where there are millions, all that is there at once with `batch()`.
+
     Leave it by `async with`, or call `aclose()`; left by `break` alone, it lets go of its connection when collected.
 
     A subclass gives entries in batches (`_more`) and turns each into an item when it is taken (`_give`). Another
@@ -33,6 +35,10 @@ class AsyncStream(AsyncGenerator[T_co, None], Generic[T_co, E]):
     @abstractmethod
     def _give(self, entry: E) -> T_co:
         """Turn an entry into an item, and take note that it was given."""
+
+    def _give_all(self, entries: list[E]) -> list[T_co]:
+        """Turn entries into items, all at once."""
+        return [self._give(entry) for entry in entries]
 
     @abstractmethod
     async def _release(self) -> None:
@@ -63,6 +69,17 @@ class AsyncStream(AsyncGenerator[T_co, None], Generic[T_co, E]):
         if not self._entries:
             raise StopAsyncIteration
         return self._give(self._entries.popleft())
+
+    async def batch(self) -> list[T_co]:
+        r"""Give all items that have come, waiting for the first; an empty list is the end.
+
+        Where a stream has millions of items, this is several times as fast as one by one. Cancelled, it has taken none.
+
+        Example:
+            while lines := await log.batch():
+                file.writelines(f"{line}\n" for line in lines)
+        """
+        return self._give_all(await self._batch())
 
     async def asend(self, value: None) -> T_co:
         """Do as `anext`: nothing can be sent into it."""

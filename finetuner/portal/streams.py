@@ -31,7 +31,8 @@ class Stream(Generator[T_co, None, None]):
     Args:
         portal: Where the source runs.
         source: The async iterator. Where it has `_batch()`, which waits for some entries (none: the end), and
-            `_give(entry)`, which makes an item of one, the first runs on the loop, the second on the reader's thread.
+            `_give(entry)`, which makes an item of one, and `_give_all(entries)`, the first runs on the loop, the others
+            on the reader's thread.
         wrap: Makes of each item what the reader gets.
     """
 
@@ -51,18 +52,39 @@ class Stream(Generator[T_co, None, None]):
 
     def __next__(self) -> T_co:
         if not self._entries:
-            if not self._reading.acquire(blocking=False):
-                raise RuntimeError("another thread waits for the next item of this stream; only one can")
-            try:
-                self._fetch()
-            finally:
-                self._reading.release()
+            self._wait()
         try:
             entry = self._entries.popleft()
         except IndexError:
             return self.__next__()  # another thread took what came
         item: T_co = self._source._give(entry)  # noqa: SLF001 - the reader's half of a stream
         return item if self._wrap is None else self._wrap(item)
+
+    def batch(self) -> list[T_co]:
+        r"""Give all items that have come, waiting for the first; an empty list is the end.
+
+        Where a stream has millions of items, this is several times as fast as one by one.
+
+        Example:
+            while lines := log.batch():
+                file.writelines(f"{line}\n" for line in lines)
+        """
+        if not self._entries:
+            try:
+                self._wait()
+            except StopIteration:
+                return []
+        entries = [self._entries.popleft() for _ in range(len(self._entries))]
+        items: list[T_co] = self._source._give_all(entries)  # noqa: SLF001 - the reader's half of a stream
+        return items if self._wrap is None else [self._wrap(item) for item in items]
+
+    def _wait(self) -> None:
+        if not self._reading.acquire(blocking=False):
+            raise RuntimeError("another thread waits for the next item of this stream; only one can")
+        try:
+            self._fetch()
+        finally:
+            self._reading.release()
 
     def _fetch(self) -> None:
         if self._is_over:
@@ -139,6 +161,9 @@ class _Batches:
 
     def _give(self, entry: Any) -> Any:
         return entry
+
+    def _give_all(self, entries: list[Any]) -> list[Any]:
+        return entries
 
     async def aclose(self) -> None:
         """Close it, where it can be closed."""

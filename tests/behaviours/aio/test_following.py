@@ -197,6 +197,35 @@ async def test_what_is_no_list_of_runs_is_refused(client: AsyncClient) -> None:
         await client.console_url(wrong)
 
 
+async def test_streams_are_taken_in_batches_too_and_both_ways_in_turn(
+    client: AsyncClient, submit: AsyncSubmit, home: Home
+) -> None:
+    run = await submit(lines=5_000)
+    lines: list[str] = []
+    async with run.stream_logs() as log:
+        while batch := await log.batch():
+            lines += batch
+            assert log.offset == sum(len(line.encode()) + 1 for line in lines)
+            async for line in log:
+                lines.append(line)
+                break
+        assert await log.batch() == []
+    assert lines == home.log_lines(run)
+    async with client.stream_logs([run]) as many:
+        found = await many.batch()
+        while batch_of_many := await many.batch():
+            found += batch_of_many
+    assert [one.line for one in found] == lines
+    listed: list[str] = []
+    runs = client.iter_runs()
+    while page := await runs.batch():
+        listed += [one.name for one in page]
+    assert listed == [run.name]
+    async with run.stream_logs() as left:
+        pass
+    assert await left.batch() == []
+
+
 async def test_many_logs_are_one_stream_with_each_line_once(
     client: AsyncClient, submit: AsyncSubmit, home: Home
 ) -> None:

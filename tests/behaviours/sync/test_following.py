@@ -192,6 +192,33 @@ def test_what_is_no_list_of_runs_is_refused(client: Client) -> None:
         client.console_url(wrong)
 
 
+def test_streams_are_taken_in_batches_too_and_both_ways_in_turn(client: Client, submit: Submit, home: Home) -> None:
+    run = submit(lines=5000)
+    lines: list[str] = []
+    with run.stream_logs() as log:
+        while batch := log.batch():
+            lines += batch
+            assert log.offset == sum((len(line.encode()) + 1 for line in lines))
+            for line in log:
+                lines.append(line)
+                break
+        assert log.batch() == []
+    assert lines == home.log_lines(run)
+    with client.stream_logs([run]) as many:
+        found = many.batch()
+        while batch_of_many := many.batch():
+            found += batch_of_many
+    assert [one.line for one in found] == lines
+    listed: list[str] = []
+    runs = client.iter_runs()
+    while page := runs.batch():
+        listed += [one.name for one in page]
+    assert listed == [run.name]
+    with run.stream_logs() as left:
+        pass
+    assert left.batch() == []
+
+
 def test_many_logs_are_one_stream_with_each_line_once(client: Client, submit: Submit, home: Home) -> None:
     runs = [submit(f"many-{number}", lines=300, seed=number) for number in range(5)]
     found: dict[str, list[str]] = {run.id: [] for run in runs}
