@@ -19,6 +19,8 @@ from finetuner.errors import InvalidInput
 from finetuner.model import SynthesisModels
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+_UNCHECKED: Final[list[Callable[..., Any]]] = []
 _SHOWN: Final[dict[Any, str]] = {
     str: "a text",
     int: "a whole number",
@@ -40,13 +42,23 @@ _MAX_NAME_BYTES: Final = 255
 def checked(cls: type[T]) -> type[T]:
     """Have each public method of a class, and what makes it, refuse arguments that are not what their types say.
 
+    Those that are `unchecked` take what comes.
+
     Raises:
         InvalidInput: By each of them, naming the parameter.
     """
     for name, function in vars(cls).copy().items():
+        if function in _UNCHECKED:
+            continue
         if inspect.isfunction(function) and (name == "__init__" or not name.startswith("_")):
             setattr(cls, name, _checked(function))
     return cls
+
+
+def unchecked(function: F) -> F:
+    """Leave a method out of `checked`: this package alone calls it, and often."""
+    _UNCHECKED.append(function)
+    return function
 
 
 @functools.cache  # a method of two names stays one

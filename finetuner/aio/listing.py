@@ -39,6 +39,7 @@ class AsyncRunIterator(AsyncStream["AsyncRun", Raw]):
         self._make_run = make_run
         self._pager: Pager[Raw] = Pager(seq_of=_seq, concurrency=concurrency)
         self._tasks: dict[asyncio.Task[RunPage[Raw]], RangeRequest] = {}
+        self._given = 0
 
         async def fetch(request: RangeRequest) -> RunPage[Raw]:
             answer = await transport.call(Request(route="runs_list", query={**query, **request.query()}))
@@ -70,7 +71,12 @@ class AsyncRunIterator(AsyncStream["AsyncRun", Raw]):
                     await self.aclose()
                     raise
 
+    def _give_all(self, entries: list[Raw]) -> list[AsyncRun]:
+        self._given += len(entries)
+        return [self._make_run(entry) for entry in entries]
+
     def _give(self, entry: Raw) -> AsyncRun:
+        self._given += 1
         return self._make_run(entry)
 
     async def _release(self) -> None:
@@ -78,6 +84,10 @@ class AsyncRunIterator(AsyncStream["AsyncRun", Raw]):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def __repr__(self) -> str:
+        state = "more may come" if not self._pager.done or self._entries else "no more comes"
+        return f"<{type(self).__name__}: {self._given} runs given, {state}>"
 
     def __del__(self) -> None:
         for task in self._tasks:

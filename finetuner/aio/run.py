@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, cast, overload
 
 from finetuner.aio import display, transfer
-from finetuner.aio.arguments import checked
+from finetuner.aio.arguments import checked, unchecked
 from finetuner.aio.logstream import AsyncLogStream, log_query
 from finetuner.aio.notebook import run_html, run_text
 from finetuner.aio.rerun import RunChanges
@@ -44,6 +44,7 @@ class AsyncRun:
     Runs are equal when their ids are, and can be kept in sets. A client gives them: `fit`, `get_run`, `list_runs`.
     """
 
+    @unchecked  # lists have thousands of runs
     def __init__(self, client: ClientCalls, raw: Mapping[str, Any]) -> None:
         self._client = client
         self._raw = dict(raw)

@@ -113,7 +113,9 @@ class RunCalls(ClientCalls):
             check_sort(sort)
         if page is None and size is None:
             async with self._iter_runs(wanted, with_config=with_config) as runs:
-                found = RunList([run async for run in runs])
+                found: RunList[AsyncRun] = RunList()
+                while batch := await runs.batch():
+                    found += batch
             return found if sort is None else RunList(in_order(found, sort, lambda run: run._raw))  # noqa: SLF001 - one package
         if sort is not None:
             raise InvalidInput("sort orders the whole list: leave page and size out, and cut the list that comes")

@@ -21,3 +21,6 @@ class RunIterator(Stream[Run]):
     def __init__(self, wrapped: AsyncRunIterator) -> None:
         super().__init__(portal, wrapped, Run)
         self._async = wrapped
+
+    def __repr__(self) -> str:
+        return repr(self._async).replace("AsyncRunIterator", "RunIterator", 1)

@@ -210,10 +210,11 @@ def test_streams_are_taken_in_batches_too_and_both_ways_in_turn(client: Client, 
             found += batch_of_many
     assert [one.line for one in found] == lines
     listed: list[str] = []
-    runs = client.iter_runs()
+    runs = client.iter_runs(name_prefix=run.name)
     while page := runs.batch():
         listed += [one.name for one in page]
     assert listed == [run.name]
+    assert repr(runs) == f"<{type(runs).__name__}: 1 runs given, no more comes>"
     with run.stream_logs() as left:
         pass
     assert left.batch() == []
