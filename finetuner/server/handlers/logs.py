@@ -152,6 +152,7 @@ async def _send(stream: EventStream, feed: LogFeed, offset: int, picker: Picker 
             while (piece := feed.piece(offset)) is not None:
                 await stream.send(piece.data)
                 told = offset = piece.end
+                await asyncio.sleep(0)  # others have their turn: a fast reader never makes a write wait
         else:
             offset, told = await _send_picked(stream, feed, picker, offset, told)
         if feed.is_gone:
