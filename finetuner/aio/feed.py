@@ -66,7 +66,8 @@ class ChangeFeed:
         self._wire = Reconnecting(transport, request, position=since)
         self._decoder = Decoder()
         self._connection = 0
-        self._listed: list[Mapping[str, Any]] = []
+        self._listed: dict[str, Mapping[str, Any]] = {}
+        """The runs of a snapshot, by their ids, while it comes; what comes later corrects what came before."""
 
     async def more(self) -> list[Item]:
         """Wait for the next items; none when closed."""
@@ -81,7 +82,7 @@ class ChangeFeed:
             if piece is None:
                 return []
             if piece.connection != self._connection:
-                self._connection, self._decoder, self._listed = piece.connection, Decoder(), []
+                self._connection, self._decoder, self._listed = piece.connection, Decoder(), {}
             items = [
                 item
                 for event in self._decoder.feed(piece.data)
@@ -93,13 +94,16 @@ class ChangeFeed:
     def _item(self, event: Event) -> Item | None:
         try:
             if event.event == "snapshot":
-                self._listed += orjson.loads(event.data)
+                self._listed |= {raw["id"]: raw for raw in orjson.loads(event.data)}
+            elif event.event == "deleted":
+                for run_id in orjson.loads(event.data):
+                    self._listed.pop(run_id, None)
             elif event.event == "live":
                 cursor = int(orjson.loads(event.data)["cursor"])
                 is_resumed = self._wire.position is not None
                 self._wire.position = cursor
-                runs, self._listed = self._listed, []
-                return None if is_resumed else Snapshot(runs, cursor)
+                listed, self._listed = self._listed, {}
+                return None if is_resumed else Snapshot(list(listed.values()), cursor)
             elif event.event == "change":
                 raw = orjson.loads(event.data)
                 change = convert.lenient(raw, Change)

@@ -82,6 +82,8 @@ class AsyncWatch(AsyncStream[Change, Change]):
         # Whether a run that is gone did match is known of those that were seen; where that is not all, it is told.
         was_known = self._known.pop(change.run_id, None) is not None or not self._is_all_known
         if change.run is None:
+            if was_known and change.after is not None:  # it was deleted since, and that is still to be told
+                self._known[change.run_id] = change.after
             return [change] if was_known else []
         if self._which.matches(change.run):
             self._known[change.run_id] = change.run.status

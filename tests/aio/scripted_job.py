@@ -1,9 +1,9 @@
 """A job of the standard library alone that does what its data says: a JSON object in the first cell.
 
 `lines`: how many to write; `seed`: their content; `pause_every`, `pause_s`: rest so often, so long; `gate`: a file
-to wait for before the end; `events`: objects to send; `artifact_bytes`: size of the one file in the artifact;
-`rows`: rows of query, positive, negative and margin, left as a synthesis run does; `exit`: exit code; `variables`:
-environment variables, to say whether they are set.
+to wait for before the end; `events`: objects to send; `event_pause_s`: rest after each; `artifact_bytes`: size of the
+one file in the artifact; `rows`: rows of query, positive, negative and margin, left as a synthesis run does; `exit`:
+exit code; `variables`: environment variables, to say whether they are set.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def main() -> int:
     events = os.fdopen(int(os.environ["FINETUNER_EVENTS_FD"]), "w", encoding="utf-8")
     for event in wish.get("events", []):
         events.write(json.dumps({"t": time.time(), **event}) + "\n")
-    events.flush()
+        events.flush()
+        time.sleep(wish.get("event_pause_s", 0.0))
     while "gate" in wish and not Path(wish["gate"]).exists():
         time.sleep(0.02)
     if size := wish.get("artifact_bytes", 0):

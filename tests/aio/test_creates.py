@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import os
 import random
-import signal
-import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-import aiohttp
-import attrs
 import pytest
 
 from finetuner.aio import transport
 from finetuner.aio.client import AsyncClient
-from tests.aio.conftest import JOB, submit_to
+from tests.aio.conftest import submit_to
 from tests.proxy_support import BAD_GATEWAY, BUSY, RequestFault, RequestProxy
+from tests.team_support import make_user, team_server
 
 pytestmark = pytest.mark.anyio
 
@@ -30,72 +25,6 @@ SILENCE_S = 3.0
 CALL_S = 240.0
 """More than all faults of a call take on a slow machine."""
 FAULTS_A_CALL = 4
-
-
-@attrs.define
-class TeamServer:
-    """A server process for a team, on one port and one state folder for all its lives."""
-
-    state_dir: Path
-    port: int
-    process: subprocess.Popen[bytes] | None = None
-    kills: int = 0
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        where = ["--state-dir", str(self.state_dir), "--port", str(self.port)]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "finetuner.server", *where],
-            env={**os.environ, "FINETUNER_JOB_ARGV": json.dumps([sys.executable, "-I", str(JOB), "{run_dir}"])},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        assert self.process is not None
-        self.process.send_signal(number)
-        self.process.wait(60)
-
-    async def killed(self) -> None:
-        """Kill it, and start the next one, which takes its time to answer."""
-        self.stop(signal.SIGKILL)
-        self.kills += 1
-        self.start()
-
-    async def answers(self) -> None:
-        async with asyncio.timeout(60), aiohttp.ClientSession() as session:
-            while True:
-                try:
-                    async with session.get(f"{self.url}/health") as answer:
-                        assert answer.status == 200
-                        return
-                except aiohttp.ClientError:
-                    await asyncio.sleep(0.02)
-
-
-@contextlib.contextmanager
-def team_server(folder: Path) -> Iterator[TeamServer]:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    server = TeamServer(folder / "state", port)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
-def make_user(server: TeamServer) -> str:
-    """Make a user, and give the token."""
-    command = [sys.executable, "-m", "finetuner.cli", "server", "user", "add", "ann", "--json"]
-    made = subprocess.run(
-        [*command, "--state-dir", str(server.state_dir)], capture_output=True, text=True, timeout=60, check=True
-    )
-    return str(json.loads(made.stdout)["token"])
 
 
 def drawn(draw: random.Random, kill: Callable[[], Awaitable[None]]) -> RequestFault:

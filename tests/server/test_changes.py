@@ -118,6 +118,46 @@ async def test_a_long_snapshot_has_every_run_once(service: Service, monkeypatch:
     assert listed == made[::-1]
 
 
+async def test_a_snapshot_is_true_at_its_cursor_whatever_changes_while_it_is_read(
+    service: Service, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No change that follows may lead back to a state that the snapshot has gone past."""
+    client = service.client
+    held, ends, goes, stays = [await client.run() for _ in range(4)]
+    await reached(service, held, "STARTED")
+    read = handler._snapshot
+    meanwhile: list[str] = []
+
+    async def stirred(*given: Any) -> None:
+        await read(*given)
+        await client.call("run_cancel", id=ends["id"])
+        await client.call("run_delete", id=goes["id"])
+        short = await client.run()
+        await client.call("run_delete", id=short["id"])
+        meanwhile.append((await client.run())["id"])
+
+    monkeypatch.setattr(handler, "_snapshot", stirred)
+    monkeypatch.setattr(handler, "BATCH", 2)
+    told: dict[str, str] = {}
+    async with opened(client, "/api/v1/events") as stream:
+        while (event := await stream.event()).event != "live":
+            if event.event == "snapshot":
+                told |= {run["id"]: run["status"] for run in data(event)}
+            else:
+                assert event.event == "deleted"
+                told = {run_id: status for run_id, status in told.items() if run_id not in data(event)}
+        assert told == {
+            held["id"]: "STARTED",
+            ends["id"]: "FAILED",
+            stays["id"]: "CREATED",
+            meanwhile[0]: "CREATED",
+        }
+        await client.call("run_cancel", id=stays["id"])
+        change = data(await stream.event())
+        assert (change["run_id"], change["after"]) == (stays["id"], "FAILED")
+        assert change["cursor"] > data(event)["cursor"]
+
+
 async def test_a_stream_resumes_across_a_restart_without_gap_or_repetition(settings: Settings) -> None:
     async with serving(settings) as service:
         await service.client.dataset()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import aiohttp
@@ -16,6 +17,7 @@ from finetuner.api.lines import tail
 from finetuner.api.sse import Ping, encode_log
 from finetuner.server import keys
 from finetuner.server.handlers.logs import Span, span_of
+from finetuner.server.logfeed import LogFeed, Piece
 from finetuner.server.logpick import tail_start
 from finetuner.server.presence import PRESENCE
 from finetuner.server.refusals import Refusal
@@ -160,6 +162,37 @@ async def test_a_log_of_many_pieces_arrives_whole(settings: Settings) -> None:
     assert log.count(b"\n") == 40_002
     assert sent == encode_log(log, 0)
     assert whole.body == log
+
+
+async def test_a_long_log_gives_others_their_turn_between_its_pieces(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answer fits into the socket's buffer, so that no write waits."""
+    pieces = 0
+    seen: list[int] = []
+    read = LogFeed.piece
+
+    def counted(feed: LogFeed, offset: int) -> Piece | None:
+        nonlocal pieces
+        pieces += 1
+        return read(feed, offset)
+
+    async def other() -> None:
+        while True:
+            seen.append(pieces)
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(LogFeed, "piece", counted)
+    async with serving(attrs.evolve(settings, job_argv=job("print(('x' * 99 + '\\n') * 10_000)"))) as service:
+        await service.client.dataset()
+        run = await service.client.run()
+        await ended(service, run)
+        turns = asyncio.create_task(other())
+        async with opened(service.client, f"/api/v1/runs/{run['id']}/logstream") as stream:
+            await stream.rest()
+        turns.cancel()
+    assert max(seen) > 10
+    assert max(after - before for before, after in pairwise(seen)) <= 2  # the last is asked for beside the one before
 
 
 @pytest.mark.counted

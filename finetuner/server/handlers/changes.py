@@ -56,7 +56,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
     database = request.app[keys.DATABASE]
     with subject.waiter(request.app[keys.HUB]) as waiter:
         async with database.read() as conn:
-            # Read before the snapshot: a change during it is told again, and none is missed.
+            # Read before the snapshot, so that a change during it is not missed.
             cursor = await changes.newest(conn)
             oldest = await changes.oldest(conn)
         if since is not None and (since < oldest or since > cursor):
@@ -68,6 +68,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
             if since is None:
                 if with_snapshot:
                     await _snapshot(events, database, subject)
+                    cursor = await _settle(events, database, subject, cursor)
                 live = Event(str(cursor), "live", json.dumps({"cursor": cursor}))
                 await events.send(encode([live]))
             await _follow(events, database, waiter, subject, cursor if since is None else since)
@@ -106,6 +107,33 @@ async def _snapshot(events: EventStream, database: Database, subject: Subject) -
         if subject.run_ids or len(rows) < SNAPSHOT_RUNS:
             return
         before_seq = rows[-1].seq
+
+
+async def _settle(events: EventStream, database: Database, subject: Subject, cursor: int) -> int:
+    """Correct a snapshot by what changed while it was read, and give the cursor at which all of it is true.
+
+    Told as changes they would lead back: to states that the snapshot has gone past.
+
+    Raises:
+        StreamCut: Some of these changes are forgotten already, or the client is gone.
+    """
+    is_all = False
+    while not is_all:
+        async with database.read(is_snapshot=True) as conn:
+            if cursor < await changes.oldest(conn):
+                raise StreamCut
+            found = await changes.after(conn, subject.owner_id, cursor, BATCH, subject.run_ids or None)
+            last = {change.run_id: change for change in found if _is_about(change, subject)}
+            encoded = await listing.encode(conn, [change.run for change in last.values() if change.run is not None])
+            is_all = len(found) < BATCH
+            cursor = await changes.newest(conn) if is_all else found[-1].cursor
+        corrected = [Event(None, "snapshot", (b"[" + b",".join(encoded) + b"]").decode())] if encoded else []
+        gone = [change.run_id for change in last.values() if change.run is None]
+        if gone:
+            corrected.append(Event(None, "deleted", json.dumps(gone)))
+        if corrected:
+            await events.send(encode(corrected))
+    return cursor
 
 
 async def _follow(events: EventStream, database: Database, waiter: Waiter, subject: Subject, cursor: int) -> None:

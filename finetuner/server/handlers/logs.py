@@ -156,6 +156,7 @@ async def _send(
             while (piece := feed.piece(offset, form)) is not None:
                 await stream.send(piece.data)
                 told = offset = piece.end
+                await asyncio.sleep(0)  # others have their turn: a fast reader never makes a write wait
         else:
             offset, told = await _send_picked(stream, feed, form, picker, offset, told)
         if feed.is_gone:

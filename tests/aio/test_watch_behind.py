@@ -1,0 +1,158 @@
+"""A watch that is behind: slow to read, cut while changes are forgotten, or told late of a run that is gone."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import tracemalloc
+from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from finetuner.aio.client import AsyncClient
+from finetuner.api.selecting import RunFilter
+from finetuner.api.types import Change, RunStatus
+from finetuner.server.handlers import changes as handler
+from finetuner.server.store import changes, runs
+from finetuner.server.store.tables import RUNS
+from tests.proxy_support import FaultProxy
+from tests.server.serving import TOKEN, Service, make_settings, serving, starting_nothing
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+
+CANCELLED = runs.CANCELLED_BEFORE
+ENOUGH_BYTES = 512 * 1024
+"""More than a watch that nobody reads may come to hold, at either end, whatever happens meanwhile."""
+
+
+@pytest.fixture
+async def quiet(tmp_path: Path) -> AsyncIterator[Service]:
+    async with serving(starting_nothing(make_settings(tmp_path / "state"))) as running:
+        await running.client.dataset()
+        yield running
+
+
+@pytest.fixture
+async def client(quiet: Service) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(quiet.url, TOKEN) as made:
+        yield made
+
+
+def told(change: Change) -> tuple[str, str, RunStatus | None]:
+    return change.run_id, change.kind, change.after
+
+
+@pytest.mark.parametrize("which", [None, RunFilter(name_prefix="a"), RunFilter(status="CREATED")], ids=str)
+async def test_a_run_that_ends_and_is_gone_before_it_is_told_of_ends_as_deleted(
+    client: AsyncClient, quiet: Service, which: RunFilter | None
+) -> None:
+    run_id = (await quiet.client.run(name="a-run"))["id"]
+    async with client.watch(which) as watch:
+        assert told(await anext(watch)) == (run_id, "snapshot", RunStatus.CREATED)
+        async with quiet.database.write() as tx:
+            await runs.ended(tx, run_id, status=RunStatus.FAILED, details=CANCELLED.message, failure=CANCELLED)
+            await runs.delete_where(tx, RUNS.c.id == run_id)
+        assert told(await anext(watch)) == (run_id, "status", RunStatus.FAILED)
+        assert told(await anext(watch)) == (run_id, "deleted", None)
+        other = await quiet.client.run(name="a-further-run")
+        assert told(await anext(watch)) == (other["id"], "created", RunStatus.CREATED)
+
+
+@pytest.mark.parametrize("which", [None, RunFilter(name_prefix="run-")], ids=str)
+async def test_a_watch_whose_place_is_forgotten_begins_anew_and_tells_what_was_deleted(
+    quiet: Service, which: RunFilter | None
+) -> None:
+    ends, goes, stays = [(await quiet.client.run(name=f"run-{number}"))["id"] for number in range(3)]
+    async with FaultProxy(quiet.url) as proxy, AsyncClient(proxy.url, TOKEN) as cut, cut.watch(which) as watch:
+        assert {told(await anext(watch)) for _ in range(3)} == {
+            (run_id, "snapshot", RunStatus.CREATED) for run_id in (ends, goes, stays)
+        }
+        for task in proxy._tasks:
+            task.cancel()
+        await quiet.client.call("run_cancel", id=ends)
+        await quiet.client.call("run_delete", id=goes)
+        comes = (await quiet.client.run(name="run-3"))["id"]
+        async with quiet.database.write() as tx:
+            await changes.trim(tx, 1)
+        assert [told(await anext(watch)) for _ in range(4)] == [
+            (comes, "snapshot", RunStatus.CREATED),
+            (stays, "snapshot", RunStatus.CREATED),
+            (ends, "snapshot", RunStatus.FAILED),
+            (goes, "deleted", None),
+        ]
+        await quiet.client.call("run_cancel", id=stays)
+        assert told(await anext(watch)) == (stays, "status", RunStatus.FAILED)
+
+
+@pytest.mark.parametrize("since", [0, 10**9])
+async def test_a_cursor_that_the_server_does_not_know_begins_with_all_runs(
+    client: AsyncClient, quiet: Service, since: int
+) -> None:
+    made = [(await quiet.client.run())["id"] for _ in range(3)]
+    async with quiet.database.write() as tx:
+        await changes.trim(tx, 1)
+    async with client.watch(since=since) as watch:
+        found = [await anext(watch) for _ in made]
+        assert [told(change) for change in found] == [
+            (run_id, "snapshot", RunStatus.CREATED) for run_id in reversed(made)
+        ]
+    async with client.watch(since=watch.cursor) as again:
+        await quiet.client.call("run_cancel", id=made[0])
+        assert told(await anext(again)) == (made[0], "status", RunStatus.FAILED)
+
+
+def narrow_socket(address: tuple[Any, ...]) -> socket.socket:
+    """Make a socket that takes in little of what nobody reads."""
+    made = socket.socket(*address[:3])
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    return made
+
+
+@pytest.mark.counted
+@pytest.mark.timeout(600)
+async def test_who_reads_slowly_holds_little_and_gets_the_newest_state_of_each_run(
+    quiet: Service, scaled: Callable[[int], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds = max(40, scaled(400))
+    monkeypatch.setattr(handler, "BATCH", 100)
+    made = [(await quiet.client.run())["id"] for _ in range(20)]
+
+    async def change_all(version: int) -> None:
+        async with quiet.database.write() as tx:
+            for _ in range(5):
+                for run_id in made:
+                    row = await runs.get(tx, run_id)
+                    assert row is not None
+                    await runs.update_words(tx, row, description="", tags=[f"version-{version}"])
+
+    connector = aiohttp.TCPConnector(socket_factory=narrow_socket)
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        AsyncClient(quiet.url, TOKEN, session=session) as client,
+        client.watch() as watch,
+    ):
+        assert {(await anext(watch)).run_id for _ in made} == set(made)
+        for version in range(rounds // 2):
+            await change_all(version)
+        gc.collect()
+        tracemalloc.start()
+        for version in range(rounds // 2, rounds):
+            await change_all(version)
+        gc.collect()
+        grown, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        async with quiet.database.read() as conn:
+            newest = await changes.newest(conn)
+        seen = [await anext(watch)]
+        while seen[-1].cursor < newest:
+            seen.append(await anext(watch))
+    assert grown < ENOUGH_BYTES
+    assert all(before.cursor < after.cursor for before, after in pairwise(seen))
+    last = {change.run_id: change.run.tags for change in seen if change.run is not None}
+    assert last == dict.fromkeys(made, (f"version-{rounds - 1}",))
+    assert len(seen) < rounds * 100 / 2
+    print(f"{rounds * 100} changes while nobody read: {len(seen)} told, {grown / 1024:.0f} KiB more held")
