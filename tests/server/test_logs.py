@@ -18,6 +18,7 @@ from finetuner.api.sse import Ping, encode_log
 from finetuner.server import keys
 from finetuner.server.handlers.logs import Span, span_of
 from finetuner.server.logfeed import LogFeed, Piece
+from finetuner.server.logform import LogForm
 from finetuner.server.logpick import tail_start
 from finetuner.server.presence import PRESENCE
 from finetuner.server.refusals import Refusal
@@ -172,10 +173,10 @@ async def test_a_long_log_gives_others_their_turn_between_its_pieces(
     seen: list[int] = []
     read = LogFeed.piece
 
-    def counted(feed: LogFeed, offset: int) -> Piece | None:
+    def counted(feed: LogFeed, offset: int, form: LogForm) -> Piece | None:
         nonlocal pieces
         pieces += 1
-        return read(feed, offset)
+        return read(feed, offset, form)
 
     async def other() -> None:
         while True:
