@@ -117,7 +117,7 @@ def narrow_socket(address: tuple[Any, ...]) -> socket.socket:
 async def test_who_reads_slowly_holds_little_and_gets_the_newest_state_of_each_run(
     quiet: Service, scaled: Callable[[int], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rounds = max(40, scaled(400))
+    rounds = max(20, scaled(400))
     monkeypatch.setattr(handler, "BATCH", 100)
     made = [(await quiet.client.run())["id"] for _ in range(20)]
 
