@@ -194,6 +194,8 @@ class RequestFault:
     """Bytes of the answer to let through before the connection is cut; 0: the server did it, and nobody is told."""
     is_silent: bool = False
     """The server did it, nobody is told, and the connection stays open."""
+    spoil: Callable[[bytes], bytes] | None = None
+    """Makes another answer of the server's."""
     before: Callable[[], Awaitable[None]] | None = None
     """Called when the request is in, before the server hears of it."""
     during: Callable[[], Awaitable[None]] | None = None
@@ -242,4 +244,4 @@ class RequestProxy(FaultProxy):
         if asked.after is not None:
             await asked.after()
         await asyncio.sleep(asked.late_s)
-        return answer
+        return answer if asked.spoil is None else asked.spoil(answer)

@@ -28,6 +28,8 @@ class TeamServer:
     job: Path = JOB
     """What its runs do."""
     slots: int = 1
+    files: str = ""
+    """How `ulimit` is to limit its open files, such as `-Sn 256`; as this process where that is empty."""
     process: subprocess.Popen[bytes] | None = None
     kills: int = 0
 
@@ -37,8 +39,9 @@ class TeamServer:
 
     def start(self) -> None:
         where = ["--state-dir", str(self.state_dir), "--port", str(self.port), "--slots", str(self.slots)]
+        limited = ["sh", "-c", f'ulimit {self.files}; exec "$@"', "sh"] if self.files else []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "finetuner.server", *where],
+            [*limited, sys.executable, "-m", "finetuner.server", *where],
             env={**os.environ, "FINETUNER_JOB_ARGV": json.dumps([sys.executable, "-I", str(self.job), "{run_dir}"])},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -73,10 +76,10 @@ class TeamServer:
 
 
 @contextlib.contextmanager
-def team_server(folder: Path, *, job: Path = JOB, slots: int = 1) -> Iterator[TeamServer]:
+def team_server(folder: Path, *, job: Path = JOB, slots: int = 1, files: str = "") -> Iterator[TeamServer]:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    server = TeamServer(folder / "state", port, job=job, slots=slots)
+    server = TeamServer(folder / "state", port, job=job, slots=slots, files=files)
     server.start()
     try:
         yield server

@@ -45,6 +45,10 @@ _BY_STATUS: Final[Mapping[int, type[FinetunerError]]] = {
     504: errors.ServerUnavailable,
     507: errors.StorageFull,
 }
+_HINTS: Final[Mapping[type[FinetunerError], str]] = {
+    errors.BadResponse: "; is this a Finetuner server?",
+    errors.ServerUnavailable: "; try again later",
+}
 _NO_SUCH_CALL: Final = frozenset({"not_found", "method_not_allowed"})
 _UNKNOWN: Final = (convert.NO_SUCH_FIELD, routes.NO_SUCH_PARAMETER)
 REQUEST_ID: Final = "X-Request-Id"
@@ -186,14 +190,13 @@ def _foreign(answer: Answer, what: str, url: str, request_id: str | None) -> Fin
     if answer.status == 429:
         wait_s = answer.retry_after_s
         return errors.RateLimited(
-            f"{url} answers {what} with 429, too many requests",
+            f"{url} answers {what} with 429, too many requests; try again later",
             retry_after_s=DEFAULT_RETRY_AFTER_S if wait_s is None else wait_s,
         )
     kind = _BY_STATUS.get(answer.status, errors.BadResponse)
     shown = f"{url} answers {what} with status {answer.status}"
     if issubclass(kind, ServerError):
-        hint = "; is this a Finetuner server?" if kind is errors.BadResponse else ""
-        return kind(f"{shown}{hint}", status=answer.status, request_id=request_id)
+        return kind(f"{shown}{_HINTS.get(kind, '')}", status=answer.status, request_id=request_id)
     if kind is errors.NotLoggedIn:
         return _not_logged_in(shown, url)
     return kind(f"{shown}; call finetuner.login(host={url!r}, token=...)")

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from finetuner.aio.stream import AsyncStream
 from finetuner.aio.transport import Request, Transport
 from finetuner.api.paging import Pager, RangeRequest, RunPage, read_page
+from finetuner.api.types import Json
+from finetuner.errors import BadResponse
 
 if TYPE_CHECKING:
     from finetuner.aio.run import AsyncRun
 
 Raw = dict[str, Any]
+_KNOWN_BY: Final = ("id", "name", "experiment_name", "artifact_id")
 
 
 class AsyncRunIterator(AsyncStream["AsyncRun", Raw]):
@@ -41,10 +44,16 @@ class AsyncRunIterator(AsyncStream["AsyncRun", Raw]):
         self._tasks: dict[asyncio.Task[RunPage[Raw]], RangeRequest] = {}
         self._given = 0
 
-        async def fetch(request: RangeRequest) -> RunPage[Raw]:
-            answer = await transport.call(Request(route="runs_list", query={**query, **request.query()}))
-            return read_page(answer.json())
+        def ask(request: RangeRequest) -> Request:
+            return Request(route="runs_list", query={**query, **request.query()})
 
+        async def fetch(request: RangeRequest) -> RunPage[Raw]:
+            answer = await transport.call(ask(request))
+            with placed(transport, ask(request)):
+                return read_runs(answer.json())
+
+        self._transport = transport
+        self._ask = ask
         self._fetch = fetch
 
     async def _more(self) -> list[Raw]:
@@ -66,7 +75,9 @@ class AsyncRunIterator(AsyncStream["AsyncRun", Raw]):
             request = self._tasks.pop(task, None)
             if request is not None:
                 try:
-                    self._pager.feed(request, task.result())
+                    page = task.result()
+                    with placed(self._transport, self._ask(request)):
+                        self._pager.feed(request, page)
                 except BaseException:  # cancelled too: no request is left under way
                     await self.aclose()
                     raise
@@ -93,6 +104,28 @@ class AsyncRunIterator(AsyncStream["AsyncRun", Raw]):
         for task in self._tasks:
             with contextlib.suppress(RuntimeError):
                 task.get_loop().call_soon_threadsafe(task.cancel)
+
+
+def read_runs(value: Json) -> RunPage[Raw]:
+    """Read a page whose rows are runs, each with what a run is known by.
+
+    Raises:
+        BadResponse: It is none.
+    """
+    page = read_page(value)
+    if not all(type(row.get(name)) is str for row in page.items for name in _KNOWN_BY):
+        raise BadResponse("the server's list of runs holds something that is no run; is this a Finetuner server?")
+    return page
+
+
+@contextlib.contextmanager
+def placed(transport: Transport, request: Request) -> Iterator[None]:
+    """Say of an answer that makes no sense which one it was."""
+    try:
+        yield
+    except BadResponse as error:
+        where = f"{transport.endpoint.shown} answers {request.shown} with what cannot be"
+        raise BadResponse(f"{where}: {error}", status=error.status, request_id=error.request_id) from error
 
 
 def _look_at(task: asyncio.Task[Any]) -> None:

@@ -8,14 +8,14 @@ from typing import Literal
 
 from finetuner.aio.arguments import checked
 from finetuner.aio.calls import ClientCalls, page_query
-from finetuner.aio.listing import AsyncRunIterator
+from finetuner.aio.listing import AsyncRunIterator, placed, read_runs
 from finetuner.aio.notebook import RunList
 from finetuner.aio.run import AsyncRun
 from finetuner.aio.transport import Request
 from finetuner.api.names import check_experiment_name, check_name, is_id
 from finetuner.api.selecting import RunFilter, check_sort, in_order
 from finetuner.api.types import RunStatus, Task
-from finetuner.errors import InvalidInput
+from finetuner.errors import BadResponse, InvalidInput
 
 
 @checked
@@ -120,8 +120,10 @@ class RunCalls(ClientCalls):
         if sort is not None:
             raise InvalidInput("sort orders the whole list: leave page and size out, and cut the list that comes")
         query = {**wanted.query(), **page_query(page, size), "with_config": None if with_config else 0}
-        answer = await self._transport.call(Request(route="runs_list", query=query))
-        return RunList(AsyncRun(self, raw) for raw in answer.json()["items"])
+        request = Request(route="runs_list", query=query)
+        answer = await self._transport.call(request)
+        with placed(self._transport, request):
+            return RunList(AsyncRun(self, raw) for raw in read_runs(answer.json()).items)
 
     def iter_runs(
         self,
@@ -185,8 +187,13 @@ class RunCalls(ClientCalls):
             print(counts["FAILED"], "of", sum(counts.values()), "failed")
         """
         query = {**(filters or RunFilter()).query(), "count": by}
-        counts = (await self._transport.call(Request(route="runs_list", query=query))).json()["counts"]
-        return {status.value: int(counts.get(status.value, 0)) for status in RunStatus}
+        request = Request(route="runs_list", query=query)
+        answer = await self._transport.call(request)
+        with placed(self._transport, request):
+            counts = answer.json().get("counts")
+            if not isinstance(counts, dict) or not all(type(number) is int for number in counts.values()):
+                raise BadResponse("it counts no runs; is this a Finetuner server?")
+        return {status.value: counts.get(status.value, 0) for status in RunStatus}
 
     def _iter_runs(self, wanted: RunFilter, *, with_config: bool) -> AsyncRunIterator:
         return AsyncRunIterator(

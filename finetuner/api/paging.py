@@ -171,14 +171,17 @@ def read_page(value: Json) -> RunPage[dict[str, Any]]:
     if not isinstance(value, dict) or not isinstance(items := value.get("items"), list):
         raise BadResponse("the server's list of runs is no page: it has no `items`; is this a Finetuner server?")
     if not all(isinstance(item, dict) and type(item.get("seq")) is int for item in items):
-        raise BadResponse("the server's list of runs holds something that is no run")
+        raise BadResponse("the server's list of runs holds something that is no run; is this a Finetuner server?")
     ranges = value.get("ranges") or []
     is_pairs = isinstance(ranges, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in ranges)
     numbers = [value.get("total"), value.get("next"), *(seq for pair in ranges for seq in pair)] if is_pairs else [""]
     if not all(number is None or type(number) is int for number in numbers[:2]) or not all(
         type(number) is int for number in numbers[2:]
     ):
-        raise BadResponse("the server's list of runs is no page: its `total`, `next` or `ranges` are no numbers")
+        raise BadResponse(
+            "the server's list of runs is no page: its `total`, `next` or `ranges` are no numbers; is this a Finetuner "
+            "server?"
+        )
     return RunPage(
         items=items, total=value.get("total"), next=value.get("next"), ranges=[(high, low) for high, low in ranges]
     )

@@ -22,7 +22,7 @@ from aiohttp import web
 
 from finetuner.api.embedded import ServerFile, package_version
 from finetuner.errors import FinetunerError, StateCorrupt, StorageFull
-from finetuner.server import keys
+from finetuner.server import keys, open_files
 from finetuner.server.app import make_app
 from finetuner.server.presence import PRESENCE, Presence
 from finetuner.server.settings import Settings
@@ -301,6 +301,7 @@ def run(settings: Settings) -> None:
         StateCorrupt: The state folder cannot be used.
         StorageFull: The disk is full.
     """
+    open_files.raise_limit()
     with held(settings), bound_socket(settings.host, settings.port) as taken:
         check_room(settings)
         asyncio.run(serve(settings, taken))

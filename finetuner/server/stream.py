@@ -9,7 +9,8 @@ from typing import Final, Self
 from aiohttp import web
 
 from finetuner.api.sse import PING
-from finetuner.server import keys
+from finetuner.errors import ServerUnavailable
+from finetuner.server import keys, open_files
 from finetuner.server.presence import PRESENCE
 from finetuner.server.standing import STANDING
 
@@ -39,7 +40,17 @@ class EventStream:
 
     @classmethod
     async def open(cls, request: web.Request, headers: Mapping[str, str] | None = None) -> Self:
-        """Send the head of the answer."""
+        """Send the head of the answer.
+
+        Raises:
+            ServerUnavailable: A further stream would leave too few open files for everything else.
+        """
+        most = open_files.most_connections()
+        if request.app[PRESENCE].active > most:
+            raise ServerUnavailable(
+                f"this server holds {most} connections, as many as its limit of open files lets it: try again when "
+                "some have ended, or start it with a higher limit (`ulimit -n`)"
+            )
         response = web.StreamResponse(headers={**_HEADERS, **(headers or {})})
         await response.prepare(request)
         return cls(request, response)

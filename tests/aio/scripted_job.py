@@ -1,9 +1,9 @@
 """A job of the standard library alone that does what its data says: a JSON object in the first cell.
 
-`lines`: how many to write; `seed`: their content; `pause_every`, `pause_s`: rest so often, so long; `gate`: a file
-to wait for before the end; `events`: objects to send; `event_pause_s`: rest after each; `artifact_bytes`: size of the
-one file in the artifact; `rows`: rows of query, positive, negative and margin, left as a synthesis run does; `exit`:
-exit code; `variables`: environment variables, to say whether they are set.
+`lines`: how many to write; `seed`: their content; `pause_every`, `pause_s`: rest so often, so long; `start`: a file to
+wait for before the first line, `gate`: one before the end; `events`: objects to send; `event_pause_s`: rest after each;
+`artifact_bytes`: size of the one file in the artifact; `rows`: rows of query, positive, negative and margin, left as a
+synthesis run does; `exit`: exit code; `variables`: environment variables, to say whether they are set.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ def main() -> int:
     row = json.loads(source.read_text(encoding="utf-8").split("\n")[1])
     wish = json.loads(row[0])
     draw = random.Random(wish.get("seed", 0))  # noqa: S311 - a test's text
+    while "start" in wish and not Path(wish["start"]).exists():
+        time.sleep(0.02)
     for number in range(wish.get("lines", 0)):
         words = [draw.choice(WORDS) for _ in range(draw.randrange(8))]
         sys.stdout.write(f"{number} {' '.join(words)}\n")

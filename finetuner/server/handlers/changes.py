@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -31,6 +32,8 @@ MAX_RUNS: Final = 100
 SNAPSHOT_RUNS: Final = 500
 BATCH: Final = 1000
 """A stream that is this far behind is told the newest state of each run, not every step."""
+SEND_BUFFER_BYTES: Final = 128 * 1024
+"""Left to itself, the system holds megabytes for a client that does not read: thousands of changes long out of date."""
 
 
 @attrs.frozen(kw_only=True)
@@ -63,6 +66,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
             raise Refusal(
                 410, "cursor_too_old", f"changes after {since} are no longer known: list the runs, and watch from there"
             )
+        _hold_little(request)
         events = await EventStream.open(request)
         with contextlib.suppress(StreamCut):
             if since is None:
@@ -73,6 +77,14 @@ async def stream(request: web.Request) -> web.StreamResponse:
                 await events.send(encode([live]))
             await _follow(events, database, waiter, subject, cursor if since is None else since)
     return events.response
+
+
+def _hold_little(request: web.Request) -> None:
+    """Let the system hold little of what a slow client has not taken: it is told later, as things stand then."""
+    connection = None if request.transport is None else request.transport.get_extra_info("socket")
+    if connection is not None:
+        with contextlib.suppress(OSError):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
 
 
 def _subject(request: web.Request) -> Subject:
@@ -137,10 +149,16 @@ async def _settle(events: EventStream, database: Database, subject: Subject, cur
 
 
 async def _follow(events: EventStream, database: Database, waiter: Waiter, subject: Subject, cursor: int) -> None:
+    run_ids = subject.run_ids or None
     while True:
         async with database.read() as conn:
             oldest = await changes.oldest(conn)
-            found = await changes.after(conn, subject.owner_id, cursor, BATCH, subject.run_ids or None)
+            found = await changes.after(conn, subject.owner_id, cursor, BATCH, run_ids)
+        is_behind = len(found) >= BATCH
+        if is_behind:
+            async with database.read(is_snapshot=True) as conn:
+                oldest = await changes.oldest(conn)
+                found = await changes.last_after(conn, subject.owner_id, cursor, BATCH, run_ids)
         if cursor < oldest:
             # Its client took so long that changes were forgotten meanwhile: it comes again and is told so.
             return
@@ -149,7 +167,7 @@ async def _follow(events: EventStream, database: Database, waiter: Waiter, subje
             told = [change for change in newest_only(found) if _is_about(change, subject)]
             if told:
                 await events.send(encode(_event(change) for change in told))
-        if len(found) < BATCH:
+        if not is_behind:
             await _next(events, waiter)
 
 
@@ -168,28 +186,9 @@ async def _next(events: EventStream, waiter: Waiter) -> None:
 
 
 def newest_only(found: Sequence[ChangeRow]) -> list[ChangeRow]:
-    """Leave out what a later change of the same batch says better.
-
-    Progress and metrics are told once a run, and where the batch is full, so is everything.
-    """
-    is_behind = len(found) >= BATCH
+    """Leave out what a later change of the same batch says better: progress and metrics are told once a run."""
     last = {change.run_id: change for change in found}
-    first = {change.run_id: change for change in reversed(found)}
-    kept = []
-    for change in found:
-        if change is last[change.run_id]:
-            kept.append(_summed(first[change.run_id], change) if is_behind else change)
-        elif not is_behind and change.kind not in {"progress", "metrics"}:
-            kept.append(change)
-    return kept
-
-
-def _summed(first: ChangeRow, last: ChangeRow) -> ChangeRow:
-    if last.kind == "deleted" or first.before == last.after:
-        kind = last.kind
-    else:
-        kind = "created" if first.kind == "created" else "status"
-    return attrs.evolve(last, kind=kind, before=first.before)
+    return [change for change in found if change is last[change.run_id] or change.kind not in {"progress", "metrics"}]
 
 
 def _is_about(change: ChangeRow, subject: Subject) -> bool:

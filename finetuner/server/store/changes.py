@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 import attrs
-from sqlalchemy import Row, bindparam, delete, func, insert, select
+from sqlalchemy import Row, bindparam, delete, exists, func, insert, select
 
 from finetuner.api.types import ChangeKind, RunStatus
 from finetuner.server.store import clock
@@ -38,6 +38,19 @@ _AFTER: Final = (
     .limit(bindparam("limit"))
 )
 _AFTER_OF_RUNS: Final = _AFTER.where(CHANGES.c.run_id.in_(bindparam("run_ids", expanding=True)))
+_LATER: Final = CHANGES.alias("later")
+_EARLIER: Final = CHANGES.alias("earlier")
+_FIRST: Final = (
+    select(func.min(_EARLIER.c.cursor))
+    .where(_EARLIER.c.run_id == CHANGES.c.run_id, _EARLIER.c.cursor > bindparam("cursor"))
+    .scalar_subquery()
+)
+_IS_LAST: Final = ~exists().where(_LATER.c.run_id == CHANGES.c.run_id, _LATER.c.cursor > CHANGES.c.cursor)
+_LAST: Final = _AFTER.add_columns(_FIRST.label("first_cursor")).where(_IS_LAST)
+_LAST_OF_RUNS: Final = _LAST.where(CHANGES.c.run_id.in_(bindparam("run_ids", expanding=True)))
+_BEGINNINGS: Final = select(CHANGES.c.cursor, CHANGES.c.kind, CHANGES.c.before).where(
+    CHANGES.c.cursor.in_(bindparam("cursors", expanding=True))
+)
 _NEWEST: Final = select(func.max(CHANGES.c.cursor))
 _TRIMMED_TO: Final = select(STATE.c.value).where(STATE.c.key == _TRIMMED)
 
@@ -130,17 +143,48 @@ async def after(
         rows = await conn.all(_AFTER, params)
     else:
         rows = await conn.all(_AFTER_OF_RUNS, {**params, "run_ids": list(run_ids)})
-    return [
-        ChangeRow(
-            cursor=row.change_cursor,
-            kind=row.change_kind,
-            run_id=row.change_run_id,
-            before=_status(row.change_before),
-            after=_status(row.change_after),
-            run=None if row.id is None else row,
-        )
-        for row in rows
-    ]
+    return [_change(row) for row in rows]
+
+
+async def last_after(
+    conn: Connection,
+    owner_id: int,
+    cursor: int,
+    limit: int,
+    run_ids: Sequence[str] | None = None,
+) -> list[ChangeRow]:
+    """Give the last change of each run that changed after a cursor, as one from how the run stood then; as `after`.
+
+    Who is far behind is told how things stand, at a cost that does not grow with how often they changed.
+    """
+    params = {"owner_id": owner_id, "cursor": cursor, "limit": limit}
+    if run_ids is None:
+        rows = await conn.all(_LAST, params)
+    else:
+        rows = await conn.all(_LAST_OF_RUNS, {**params, "run_ids": list(run_ids)})
+    begun = await conn.all(_BEGINNINGS, {"cursors": [row.first_cursor for row in rows]})
+    beginnings = {row.cursor: row for row in begun}
+    return [_summed(_change(row), beginnings[row.first_cursor]) for row in rows]
+
+
+def _summed(last: ChangeRow, first: Row[Any]) -> ChangeRow:
+    before = _status(first.before)
+    if last.kind == "deleted" or before == last.after:
+        kind = last.kind
+    else:
+        kind = "created" if first.kind == "created" else "status"
+    return attrs.evolve(last, kind=kind, before=before)
+
+
+def _change(row: Row[Any]) -> ChangeRow:
+    return ChangeRow(
+        cursor=row.change_cursor,
+        kind=row.change_kind,
+        run_id=row.change_run_id,
+        before=_status(row.change_before),
+        after=_status(row.change_after),
+        run=None if row.id is None else row,
+    )
 
 
 def _status(text: str | None) -> RunStatus | None:
