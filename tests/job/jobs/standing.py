@@ -1,9 +1,9 @@
 """Waits for a run as the package's worker does, then does in its own process what the run's `job.json` says.
 
-    python standing.py well|declines|dies
+    python standing.py well|declines|dies [SCRIPT]
 
 It leaves `RUN_DIR.taken` before it says that it takes the run. `declines`: it ends without a word when it is given one;
-`dies`: it is killed then, before it has taken it.
+`dies`: it is killed then, before it has taken it. A script is done in place of what `job.json` says.
 """
 
 import json
@@ -46,7 +46,7 @@ def main() -> None:
         os.environ["FINETUNER_RUN_DIR"] = run["run_dir"]
         Path(run["run_dir"]).with_suffix(".taken").touch()
         supervisor.sendall(b"taken\n")
-    argv = json.loads(Path(run["run_dir"], "job.json").read_bytes())["argv"]
+    argv = sys.argv[2:] or json.loads(Path(run["run_dir"], "job.json").read_bytes())["argv"]
     script = next(number for number, part in enumerate(argv) if part.endswith(".py"))
     sys.argv = argv[script:]
     runpy.run_path(argv[script], run_name="__main__")
