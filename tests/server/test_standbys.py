@@ -15,9 +15,10 @@ import aiohttp
 import attrs
 import pytest
 
-from finetuner.errors import InvalidInput
+from finetuner.errors import InvalidInput, StorageFull
 from finetuner.server import __main__ as command
 from finetuner.server import keys
+from finetuner.server.executors import rundir
 from finetuner.server.executors.standby import Standby
 from finetuner.server.settings import Settings, warm_for_s, warm_workers
 from tests.job.test_standby import gone
@@ -216,6 +217,21 @@ async def test_a_worker_is_of_the_gpu_that_the_last_run_had(settings: Settings, 
         run = await started(service, python, device="cpu")
         assert await asyncio.to_thread(_is_gone, one)
         await finish(service, run)
+
+
+async def test_a_run_that_cannot_start_leaves_none_behind(
+    service: Service, python: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await finish(service, await started(service, python))
+    one = await waits(service)
+
+    def full(*_: object, **__: object) -> bool:
+        raise StorageFull("no room on the disk")
+
+    monkeypatch.setattr(rundir, "start", full)
+    run = await service.client.run(runtime=runtime(python))
+    assert (await ended(service, run))["status"] == "FAILED"
+    assert await asyncio.to_thread(_is_gone, one)
 
 
 async def test_it_ends_with_the_service(settings: Settings, python: str) -> None:

@@ -66,7 +66,9 @@ class Standby:
         """Marks its processes, and so those of the run that it is given."""
         self._said: set[str] = set()
         self._changed = threading.Condition()
+        """Held to send, and to close: what is sent never goes to a stranger who got the descriptor's number."""
         self._is_gone = False
+        self._is_given = False
         self._socket, its = socket.socketpair()
         command = [sys.executable, "-I", "-S", str(STANDBY), "--control-fd", str(its.fileno())]
         try:
@@ -101,27 +103,30 @@ class Standby:
         """
         told = json.dumps({"run_dir": str(run_dir.resolve())}).encode() + b"\n"
         lock = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [alive]))
-        try:
-            self._socket.sendall(b"here?\n")
-            if not self._has_said("here", _HERE_S):
-                self.end()
-                return False
-            self._socket.sendmsg([told], [lock])
-        except OSError:
+        self._tell(b"here?\n")
+        if not self._has_said("here", _HERE_S) or not self._tell(told, lock):
             self.end()
             return False
+        self._is_given = True
         # Not answered in time it is taken for done: it lives, holds the lock, and owes an end to the run.
         return self._has_said("started", _STARTED_S) or not self._is_gone
 
     def end(self) -> None:
-        """End it and its worker, and wait for that; never after it was given a run."""
-        with contextlib.suppress(OSError):
+        """End it and its worker, and wait for that; one that was given a run is left alone."""
+        if self._is_given:
+            return
+        with self._changed, contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         try:
             self._process.wait(_END_S)
         except subprocess.TimeoutExpired:
             self._process.kill()  # its worker ends by its lifeline
             self._process.wait()
+
+    def _tell(self, words: bytes, *ancillary: tuple[int, int, array.array[int]]) -> bool:
+        with self._changed, contextlib.suppress(OSError):
+            return self._socket.sendmsg([words], ancillary) == len(words)
+        return False
 
     def _has_said(self, word: str, timeout_s: float) -> bool:
         with self._changed:
@@ -131,13 +136,14 @@ class Standby:
     def _listen(self) -> None:
         """Take down what it says until it is gone or has a run; reap its process in the end."""
         rest = b""
-        with self._socket, contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
             while data := self._socket.recv(_READ_BYTES):
                 *lines, rest = (rest + data).split(b"\n")
                 for line in lines:
                     self._hear(*line.decode(errors="replace").split())
         with self._changed:
             self._is_gone = True
+            self._socket.close()
             self._changed.notify_all()
         self._process.wait()
 

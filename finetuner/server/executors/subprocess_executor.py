@@ -130,6 +130,9 @@ class SubprocessExecutor:
         except Conflict:
             if rundir.observe(path).state == "not_started":
                 raise
+        finally:
+            if standby is not None:
+                standby.end()  # nothing, where it has the run
 
     def start_waiting(self, room: int) -> None:
         """Have a worker wait ready for a run like the last, where that is wanted.
