@@ -57,9 +57,15 @@ class Measured:
 
 
 @contextlib.contextmanager
-def own_server(folder: Path) -> Iterator[None]:
-    """Use an embedded server of one's own, in a folder, and stop it at the end."""
+def own_server(folder: Path, *, warm_workers: int = 0) -> Iterator[None]:
+    """Use an embedded server of one's own, in a folder, and stop it at the end.
+
+    Args:
+        folder: Where all that it keeps goes.
+        warm_workers: Workers that wait ready; while one loads its libraries, nothing else can be measured fairly.
+    """
     names = {f"FINETUNER_{name}_DIR": str(folder / name.lower()) for name in ("STATE", "CONFIG", "CACHE")}
+    names["FINETUNER_WARM_WORKERS"] = str(warm_workers)
     unset = ("FINETUNER_HOST", "FINETUNER_TOKEN", "FINETUNER_JOB_ARGV")
     before = {name: os.environ.get(name) for name in (*names, *unset)}
     for name in unset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 
@@ -10,6 +11,9 @@ from hypothesis import settings
 
 settings.register_profile("shared-machine", deadline=None)
 settings.load_profile("shared-machine")
+
+os.environ.setdefault("FINETUNER_WARM_WORKERS", "0")
+"""Tests that count processes, or memory, want none that waits; those of such workers ask for them."""
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what it puts in the background deaf to Ctrl-C, and every process of a test would inherit that.

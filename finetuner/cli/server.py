@@ -153,6 +153,19 @@ def _is_object(line: str) -> bool:
     help="Mark a run as stalled where so long nothing comes into its log and no progress; 0: never; "
     "FINETUNER_STALL_MINUTES is another way.  [30]",
 )
+@click.option(
+    "--warm-workers",
+    metavar="N",
+    type=click.IntRange(min=0),
+    help="Workers that wait ready for the next run, libraries loaded; 0: none; FINETUNER_WARM_WORKERS is another way.  "
+    "[1]",
+)
+@click.option(
+    "--warm-minutes",
+    metavar="MINUTES",
+    type=click.FloatRange(min=0),
+    help="Let each of them wait so long; 0: none waits; FINETUNER_WARM_MINUTES is another way.  [10]",
+)
 @_state_dir
 @click.pass_context
 def run(
@@ -162,6 +175,8 @@ def run(
     slots: int | None,
     models_dir: tuple[str, ...],
     stall_minutes: float | None,
+    warm_workers: int | None,
+    warm_minutes: float | None,
     state_dir: Path | None,
 ) -> None:
     """Run a server for a team until Ctrl-C; its runs go on.
@@ -172,7 +187,8 @@ def run(
     main = _service("finetuner.server.__main__").main
     arguments = ["--state-dir", str(_folder(state_dir)), "--host", host, "--port", str(port)]
     arguments += ["--slots", str(slots)] if slots else []
-    arguments += [] if stall_minutes is None else ["--stall-minutes", str(stall_minutes)]
+    given = {"stall-minutes": stall_minutes, "warm-workers": warm_workers, "warm-minutes": warm_minutes}
+    arguments += [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
     context.exit(main([*arguments, *(f"--models-dir={folder}" for folder in models_dir)]))
 
 

@@ -5,7 +5,8 @@
 
 Either way the process holds the lock on `RUN_DIR/alive` for life and is the only one that writes `exit.json`.
 `docs/run-directory.md` names every file and field. One file of the standard library alone, longer than others, so
-that it runs by its path under any interpreter, on any machine, whatever is installed there.
+that it runs by its path under any interpreter, on any machine, whatever is installed there. `standby.py`, beside it, is
+a supervisor whose worker was started before there was a run.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Protocol
 
 SCHEMA: Final = 1
 MAX_LINE_BYTES: Final = 64 * 2**10
@@ -208,6 +209,63 @@ class Appender:
         os.close(self._fd)
 
 
+class Command(NamedTuple):
+    """A command that was started, and our ends of its pipes."""
+
+    process: subprocess.Popen[bytes]
+    output: int
+    events: int
+    lifeline: int
+
+
+class Ready(Protocol):
+    """A worker that was started before there was a run, and waits for one."""
+
+    @property
+    def command(self) -> Command:
+        """Its process and pipes."""
+
+    def give(self, run_dir: Path, job: Json) -> None:
+        """Tell it the run; one that has ended is told in vain."""
+
+    def has_taken(self) -> bool:
+        """Say of a worker that has ended whether it began with the run."""
+
+    def end(self) -> None:
+        """Kill it, with its group."""
+
+
+def launch(argv: Sequence[str], cwd: str, env: Mapping[str, str], pass_fds: Sequence[int] = ()) -> Command:
+    """Start a command in a session of its own, with pipes for its output and events, and a lifeline.
+
+    Raises:
+        OSError: It cannot be started; nothing is left open.
+        ValueError: Its command or environment holds what none may.
+    """
+    output, output_end = os.pipe()
+    events, events_end = os.pipe()
+    lifeline_end, lifeline = os.pipe()
+    try:
+        process = subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env={**env, "FINETUNER_EVENTS_FD": str(events_end), "FINETUNER_LIFELINE_FD": str(lifeline_end)},
+            stdin=subprocess.DEVNULL,
+            stdout=output_end,
+            stderr=output_end,
+            pass_fds=(events_end, lifeline_end, *pass_fds),
+            start_new_session=True,
+        )
+    except BaseException:
+        for fd in (output, events, lifeline):
+            os.close(fd)
+        raise
+    finally:
+        for fd in (output_end, events_end, lifeline_end):
+            os.close(fd)
+    return Command(process, output, events, lifeline)
+
+
 class Supervisor:
     """Runs the command of one run directory, from its start to what `exit.json` says."""
 
@@ -225,20 +283,38 @@ class Supervisor:
         self._kill_at = math.inf
         self._return_code: int | None = None
 
-    def run(self) -> Json:
-        """Run the command and give the fields of `exit.json` that only its parent knows."""
+    def run(self, ready: Ready | None = None) -> Json:
+        """Run the command and give the fields of `exit.json` that only its parent knows.
+
+        Args:
+            ready: A worker to give the run to; where it ends before it began with it, the command is started after all.
+        """
         self._take_signals()
         failure = None
         self._is_cancelled = self._stop_requested()
+        if ready is not None and self._is_cancelled:
+            ready.end()
+        elif ready is not None and self._was_done_by(ready):
+            return self._result(None)
         if not self._is_cancelled:
             try:
-                process, lifeline = self._launch()
+                command = self._launch()
             except (OSError, ValueError) as error:
                 failure = self._cannot_start(error)
             else:
-                self._attend(process)
-                os.close(lifeline)
+                self._attend(command)
         return self._result(failure)
+
+    def _was_done_by(self, ready: Ready) -> bool:
+        """Have a worker that waits do the run; False where it never began with it, so that it is safe to start."""
+        ready.give(self._run_dir, self._job)
+        self._attend(ready.command)
+        if self._is_cancelled or ready.has_taken():
+            return True
+        self._log.append(self._log_lines.finish())
+        self._return_code = None
+        self._is_cancelled = self._stop_requested()
+        return False
 
     def _take_signals(self) -> None:
         wake, signalled = os.pipe()
@@ -252,38 +328,17 @@ class Supervisor:
         signal.signal(signal.SIGTERM, self._on_sigterm)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
-    def _launch(self) -> tuple[subprocess.Popen[bytes], int]:
-        output, output_end = os.pipe()
-        events, events_end = os.pipe()
-        lifeline_end, lifeline = os.pipe()
-        own = {
-            "FINETUNER_RUN_DIR": str(self._run_dir),
-            "FINETUNER_EVENTS_FD": str(events_end),
-            "FINETUNER_LIFELINE_FD": str(lifeline_end),
-            "FINETUNER_COOKIE": self._job["cookie"],
-        }
-        try:
-            process = subprocess.Popen(
-                self._job["argv"],
-                cwd=self._job["cwd"],
-                env={**os.environ, **self._job["env"], **own},
-                stdin=subprocess.DEVNULL,
-                stdout=output_end,
-                stderr=output_end,
-                pass_fds=(events_end, lifeline_end),
-                start_new_session=True,
-            )
-        finally:
-            for fd in (output_end, events_end, lifeline_end):
-                os.close(fd)
-        for fd, read in ((output, self._on_output), (events, self._on_events)):
+    def _launch(self) -> Command:
+        own = {"FINETUNER_RUN_DIR": str(self._run_dir), "FINETUNER_COOKIE": self._job["cookie"]}
+        return launch(self._job["argv"], self._job["cwd"], {**os.environ, **self._job["env"], **own})
+
+    def _attend(self, command: Command) -> None:
+        """Take the command's output until it has ended, and no process of the run is left."""
+        process = command.process
+        for fd, read in ((command.output, self._on_output), (command.events, self._on_events)):
             os.set_blocking(fd, False)
             self._selector.register(fd, selectors.EVENT_READ, read)
             self._pipes.add(fd)
-        return process, lifeline
-
-    def _attend(self, process: subprocess.Popen[bytes]) -> None:
-        """Take the command's output until it has ended, and no process of the run is left."""
         drain_until = math.inf
         next_tick = 0.0
         while self._pipes or drain_until == math.inf:
@@ -299,7 +354,7 @@ class Supervisor:
                 elif now >= drain_until or self._stop_requested():
                     break
         # The command is not reaped yet, so that its group's number cannot have passed to strangers.
-        _signal_group(process.pid, signal.SIGKILL)
+        signal_group(process.pid, signal.SIGKILL)
         try:
             kill_marked(self._job["cookie"])
         except TimeoutError as error:
@@ -307,6 +362,7 @@ class Supervisor:
         for _ in range(LAST_READS):
             self._read(0.0)
         self._return_code = process.wait()
+        os.close(command.lifeline)
 
     def _retry_writes(self) -> None:
         for file in (self._log, self._events):
@@ -317,9 +373,9 @@ class Supervisor:
         if not self._is_cancelled and self._stop_requested():
             self._is_cancelled = True
             self._kill_at = now + self._job["grace_s"]
-            _signal_group(group, signal.SIGTERM)
+            signal_group(group, signal.SIGTERM)
         elif now >= self._kill_at:
-            _signal_group(group, signal.SIGKILL)
+            signal_group(group, signal.SIGKILL)
 
     def _read(self, timeout_s: float) -> None:
         for key, _ in self._selector.select(timeout_s):
@@ -555,6 +611,12 @@ def kill_marked(cookie: str, timeout_s: float = 20.0) -> None:
         time.sleep(0.005)
 
 
+def signal_group(group: int, number: int) -> None:
+    """Send a signal to a process group, where there is one."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
 def _others() -> Iterator[int]:
     names = (entry.name for entry in Path("/proc").iterdir())
     return (int(name) for name in names if name.isdecimal() and int(name) != os.getpid())
@@ -593,11 +655,6 @@ def _has_ended(process: subprocess.Popen[bytes]) -> bool:
     if sys.platform == "darwin":
         return process.poll() is not None
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
-def _signal_group(group: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, number)
 
 
 def _sync(path: Path) -> None:
@@ -659,6 +716,36 @@ def _last_failure(events: bytes) -> Json | None:
     return lines.failure
 
 
+def supervise(run_dir: Path, ready: Ready | None = None, started: Callable[[], None] = lambda: None) -> None:
+    """Run a run directory, whose lock this process holds, to its `exit.json`.
+
+    Args:
+        run_dir: Nothing ran in it yet.
+        ready: A worker that waits for a run.
+        started: Called once `started.json` is there, before the run is given to anyone.
+    """
+    try:
+        write_json(run_dir / "started.json", {"schema": SCHEMA, "started_at": _now()})
+        started()
+        fields = Supervisor(run_dir, json.loads((run_dir / "job.json").read_bytes())).run(ready)
+    except Exception as error:  # noqa: BLE001  the process ends here, and the run must end with it, saying why
+        traceback.print_exc()
+        failure = failure_of({"type": type(error).__name__, "message": f"the run's supervisor failed: {error}"})
+        kill_marked(str(read_json(run_dir / "job.json").get("cookie")))
+        fields = {"outcome": "failed", "exit_code": None, "signal": None, "failure": failure}
+    write_exit(run_dir, fields)
+
+
+def take_lock(alive: int) -> None:
+    """Make sure that this process holds the lock of its run, and that none of its children does.
+
+    Raises:
+        BlockingIOError: Another process does.
+    """
+    os.set_inheritable(alive, False)  # noqa: FBT003  has no keyword
+    fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def main() -> int:
     """Hold the lock, run or bury, write `exit.json`."""
     parser = argparse.ArgumentParser()
@@ -667,22 +754,13 @@ def main() -> int:
     parser.add_argument("--lost", action="store_true")
     options = parser.parse_args()
     run_dir: Path = options.run_dir.resolve()
-    os.set_inheritable(options.alive_fd, False)  # noqa: FBT003  has no keyword
-    fcntl.flock(options.alive_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    take_lock(options.alive_fd)
     if (run_dir / "exit.json").exists():
         return 0
     if options.lost:
         write_exit(run_dir, bury(run_dir, read_json(run_dir / "job.json")))
-        return 0
-    try:
-        write_json(run_dir / "started.json", {"schema": SCHEMA, "started_at": _now()})
-        fields = Supervisor(run_dir, json.loads((run_dir / "job.json").read_bytes())).run()
-    except Exception as error:  # noqa: BLE001  the process ends here, and the run must end with it, saying why
-        traceback.print_exc()
-        failure = failure_of({"type": type(error).__name__, "message": f"the run's supervisor failed: {error}"})
-        kill_marked(str(read_json(run_dir / "job.json").get("cookie")))
-        fields = {"outcome": "failed", "exit_code": None, "signal": None, "failure": failure}
-    write_exit(run_dir, fields)
+    else:
+        supervise(run_dir)
     return 0
 
 

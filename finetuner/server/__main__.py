@@ -17,7 +17,15 @@ import structlog
 from finetuner.api.embedded import EXIT_STORAGE_FULL
 from finetuner.errors import FinetunerError, InvalidInput, StorageFull
 from finetuner.server import lifecycle
-from finetuner.server.settings import Settings, count_gpus, job_argv, models_dirs, stall_after_s
+from finetuner.server.settings import (
+    Settings,
+    count_gpus,
+    job_argv,
+    models_dirs,
+    stall_after_s,
+    warm_for_s,
+    warm_workers,
+)
 
 _CODES: Final[dict[type[FinetunerError], int]] = {lifecycle.PortTakenError: 2, StorageFull: EXIT_STORAGE_FULL}
 _log = structlog.get_logger("finetuner.server")
@@ -64,6 +72,8 @@ def read(arguments: Sequence[str] | None) -> Settings:
     parser.add_argument("--slots", type=int, help="runs at the same time; one a GPU, else one, where not given")
     parser.add_argument("--models-dir", action="append", default=[], help="take models in this folder by their path")
     parser.add_argument("--stall-minutes", type=float, help="mark runs that are silent for so long; 0: never; 30")
+    parser.add_argument("--warm-workers", type=int, help="workers that wait ready for the next run; 0: none; 1")
+    parser.add_argument("--warm-minutes", type=float, help="how long each of them waits; 10")
     parser.add_argument("--embedded", action="store_true", help="for the clients of this machine's user alone")
     parser.add_argument("--idle-stop-s", type=float, default=900.0, help="embedded: stop after so long; 0: never")
     parser.add_argument("--ping-s", type=float, default=15.0, help="longest silence of a stream")
@@ -73,6 +83,7 @@ def read(arguments: Sequence[str] | None) -> Settings:
     try:
         allowed = models_dirs(given.models_dir)
         silence_s = stall_after_s(given.stall_minutes)
+        warm, warm_s = warm_workers(given.warm_workers), warm_for_s(given.warm_minutes)
     except InvalidInput as error:
         parser.error(str(error))
     gpus = count_gpus()
@@ -89,6 +100,8 @@ def read(arguments: Sequence[str] | None) -> Settings:
         idle_stop_s=given.idle_stop_s,
         ping_s=given.ping_s,
         stall_s=silence_s,
+        warm_workers=warm,
+        warm_s=warm_s,
     )
 
 

@@ -56,6 +56,8 @@ class Scheduler:
         self._removals: set[str] = set()
         self._wake = asyncio.Event()
         self._removal_due = asyncio.Event()
+        self._standby_due = False
+        """A run has ended, and whether another waits is not known yet."""
         self.starting: asyncio.Lock = asyncio.Lock()
         """Held while a run is started, and by who ends runs that may be: what one says in its log, the other keeps."""
         self._task: asyncio.Task[None] | None = None
@@ -76,6 +78,7 @@ class Scheduler:
                 self._task.cancel()
         if self._task is not None:
             await asyncio.wait([self._task])
+        await asyncio.to_thread(self.executor.close)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
@@ -184,6 +187,7 @@ class Scheduler:
             await run.follow()
         finally:
             del self._followed[run.run_id]
+            self._standby_due = True
             self._wake.set()
             self._removal_due.set()
 
@@ -193,6 +197,9 @@ class Scheduler:
             async with self._database.read() as conn:
                 queue = await runs.queued(conn, free)
             if not queue:
+                if self._standby_due:
+                    self._standby_due = False
+                    await asyncio.to_thread(self.executor.start_waiting, free)
                 return
             for run in queue:
                 async with self.starting:
@@ -219,7 +226,8 @@ class Scheduler:
                 is_started = await runs.started(tx, run.id, device, gpus=None if gpu is None else 1)
                 if is_started:
                     secrets = await run_secrets.take(tx, run.id)
-                    await asyncio.to_thread(self.executor.start, run, secrets)
+                    room = self._settings.slots - len(self._followed) - 1
+                    await asyncio.to_thread(self.executor.start, run, secrets, room=room)
         except (FinetunerError, OSError) as error:
             if isinstance(error, OSError) and error.errno in _PASSING:
                 raise

@@ -19,7 +19,12 @@ from finetuner.errors import InvalidInput
 JOB_ARGV_VARIABLE: Final = "FINETUNER_JOB_ARGV"
 MODELS_DIR_VARIABLE: Final = "FINETUNER_MODELS_DIR"
 STALL_MINUTES_VARIABLE: Final = "FINETUNER_STALL_MINUTES"
+WARM_WORKERS_VARIABLE: Final = "FINETUNER_WARM_WORKERS"
+WARM_MINUTES_VARIABLE: Final = "FINETUNER_WARM_MINUTES"
 DEFAULT_STALL_S: Final = 1800.0
+DEFAULT_WARM_WORKERS: Final = 1
+DEFAULT_WARM_S: Final = 600.0
+_MAX_DIGITS: Final = 4
 BLOBS_NAME: Final = "blobs"
 RUNS_NAME: Final = "runs"
 
@@ -59,6 +64,10 @@ class Settings:
     """Seconds between the wish that a run stops and its kill."""
     stall_s: float = DEFAULT_STALL_S
     """A run that runs is marked as stalled where so long nothing came into its log or its events; 0: never."""
+    warm_workers: int = DEFAULT_WARM_WORKERS
+    """Workers that wait ready for the next run, in slots that are free; 0: none."""
+    warm_s: float = DEFAULT_WARM_S
+    """One that waited so long for a run ends; 0: none waits."""
     keep_changes: int = 100_000
     """Changes kept for those who resume; who comes later lists again."""
 
@@ -143,18 +152,47 @@ def stall_after_s(given: float | None, environ: Mapping[str, str] = os.environ) 
     Raises:
         InvalidInput: That is no number of minutes.
     """
-    text = environ.get(STALL_MINUTES_VARIABLE) if given is None else str(given)
+    minutes = _minutes(given, environ, f"--stall-minutes, or {STALL_MINUTES_VARIABLE}", STALL_MINUTES_VARIABLE, "never")
+    return DEFAULT_STALL_S if minutes is None else minutes * 60
+
+
+def warm_for_s(given: float | None, environ: Mapping[str, str] = os.environ) -> float:
+    """Give how many seconds a worker waits ready, by the command line's minutes or the environment's.
+
+    Raises:
+        InvalidInput: That is no number of minutes.
+    """
+    minutes = _minutes(given, environ, f"--warm-minutes, or {WARM_MINUTES_VARIABLE}", WARM_MINUTES_VARIABLE, "none")
+    return DEFAULT_WARM_S if minutes is None else minutes * 60
+
+
+def warm_workers(given: int | None, environ: Mapping[str, str] = os.environ) -> int:
+    """Give how many workers may wait ready, by the command line or else by the environment.
+
+    Raises:
+        InvalidInput: That is no such number.
+    """
+    text = environ.get(WARM_WORKERS_VARIABLE) if given is None else str(given)
     if not text:
-        return DEFAULT_STALL_S
+        return DEFAULT_WARM_WORKERS
+    if not text.isdecimal() or len(text) > _MAX_DIGITS:
+        raise InvalidInput(
+            f"--warm-workers, or {WARM_WORKERS_VARIABLE}: must be a number of workers, 0 for none, not {text[:40]!r}"
+        )
+    return int(text)
+
+
+def _minutes(given: float | None, environ: Mapping[str, str], name: str, variable: str, zero: str) -> float | None:
+    text = environ.get(variable) if given is None else str(given)
+    if not text:
+        return None
     try:
         minutes = float(text)
     except ValueError:
         minutes = -1.0
     if not 0 <= minutes < math.inf:
-        raise InvalidInput(
-            f"--stall-minutes, or {STALL_MINUTES_VARIABLE}: must be a number of minutes, 0 for never, not {text[:40]!r}"
-        )
-    return minutes * 60
+        raise InvalidInput(f"{name}: must be a number of minutes, 0 for {zero}, not {text[:40]!r}")
+    return minutes
 
 
 def count_gpus(*, timeout_s: float = 10.0) -> int:

@@ -42,7 +42,8 @@ def test_every_benchmark_is_run_here_or_listed() -> None:
 @pytest.mark.timeout(600)
 def test_the_first_step_of_a_run_is_found() -> None:
     (table,) = door.run("first_step", Options(repeat=1, is_quick=True))
-    assert [row.unit for row in table.rows] == ["s", "s", "s"]
+    assert [row.unit for row in table.rows] == ["s", "s", "s", "s", "MB"]
+    assert len(table.rows[-1].values) == 5, "a worker came to wait after each of our runs"
     assert all(value > 0 for row in table.rows for value in row.values)
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from finetuner.job.worker import lifeline
 from finetuner.job.worker.report import Report
+from finetuner.job.worker.standby import Waiting
+
+STANDBY = "--standby"
 
 SETTINGS = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -29,12 +32,29 @@ def main() -> int:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    if sys.argv[1] == STANDBY:
+        return _wait()
     with Report.from_environment() as report:
         report.progress(phase="loading")
         report.say("loading the libraries")
         from finetuner.job.worker.work import run  # noqa: PLC0415 - imports torch; the lifeline is held by now
 
         return run(Path(sys.argv[1]), report)
+
+
+def _wait() -> int:
+    """Load the libraries, wait for a run, do it; without one it is over."""
+    waiting, report = Waiting(), Report.from_environment()
+    from finetuner.job.worker.work import run  # noqa: PLC0415 - imports torch; the lifeline is held by now
+
+    how = "were being loaded already" if waiting.is_awaited else "were loaded already: a worker waited for this run"
+    if (run_dir := waiting.run_dir()) is None:
+        return 0
+    sys.argv[1] = str(run_dir)
+    with report:
+        report.progress(phase="loading")
+        report.say(f"the libraries {how}")
+        return run(run_dir, report)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The server's side of a run directory: makes it, starts its supervisor, looks at it.
 
 Nothing here keeps state between calls: a server that was killed comes back, looks, and knows. `docs/run-directory.md`
-names every file and field.
+names every file and field. The file is longer than most: whoever starts a run and whoever looks at it must agree on
+every line about its lock.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 import attrs
 import orjson
@@ -34,6 +35,7 @@ RESERVE_BYTES: Final = 128 * 2**10
 """Set aside before a run starts, so that its `exit.json` finds room on a disk that filled up."""
 SUPERVISOR: Final = Path(finetuner.__file__).parent / "job" / "supervisor.py"
 
+COOKIE_VARIABLE: Final = "FINETUNER_COOKIE"
 _LOCK_WAIT_S: Final = 2.0
 """A probe holds the lock for microseconds; who still finds it taken after this long met a supervisor."""
 _BURY_WAIT_S: Final = 30.0
@@ -91,6 +93,16 @@ class Observation:
     """Set if and only if the state is `ended`."""
 
 
+class Waiting(Protocol):
+    """A supervisor that was started before there was a run, and waits for one."""
+
+    cookie: str
+    """Carried by its processes, and so to be that of the run."""
+
+    def hand_over(self, run_dir: Path, alive: int) -> bool:
+        """Give it the run and its lock; False where it ended: it has the run only where `started.json` says so."""
+
+
 def create(run_dir: Path, job: Job, spec: Mapping[str, Any]) -> None:
     """Make the directory of a run, whole or not at all.
 
@@ -108,7 +120,7 @@ def create(run_dir: Path, job: Job, spec: Mapping[str, Any]) -> None:
         part = Path(tempfile.mkdtemp(prefix=f".{run_dir.name}.", suffix=".part", dir=run_dir.parent))
         try:
             for name, value in {"job.json": fields, "spec.json": dict(spec)}.items():
-                _write_new(part / name, json.dumps(value, ensure_ascii=False, indent=1).encode() + b"\n")
+                _write_new(part / name, _dump(value))
             _write_new(part / "alive", b"")
             _sync_dir(part)
             part.rename(run_dir)
@@ -121,13 +133,18 @@ def create(run_dir: Path, job: Job, spec: Mapping[str, Any]) -> None:
         _sync_dir(run_dir.parent)
 
 
-def start(run_dir: Path, env: Mapping[str, str], python: str = sys.executable) -> None:
+def start(run_dir: Path, env: Mapping[str, str], python: str = sys.executable, standby: Waiting | None = None) -> bool:
     """Start the supervisor of a run; it goes on when this process ends.
 
     Args:
         run_dir: Made by `create`.
         env: The whole environment of the supervisor and, with what `job.json` adds, of the command. Secrets pass here.
         python: Interpreter that runs the supervisor.
+        standby: A supervisor to give the run to, started with the same environment and for the same command; where it
+            ends before it has the run, another is started.
+
+    Returns:
+        Whether the standby has the run.
 
     Raises:
         Conflict: The run was started before.
@@ -140,10 +157,17 @@ def start(run_dir: Path, env: Mapping[str, str], python: str = sys.executable) -
             raise Conflict(f"the run in {run_dir} was started before; a run is started once")
         with _room(run_dir):
             _write_new(run_dir / "exit.json.part", bytes(RESERVE_BYTES), replace=True)
-        process = _supervisor(run_dir, alive, env={**env, "FINETUNER_COOKIE": str(job["cookie"])}, python=python)
+            if standby is not None:
+                _write_again(run_dir / "job.json", job | {"cookie": standby.cookie})
+        if standby is not None:
+            if standby.hand_over(run_dir, alive) or _was_started(run_dir):
+                return True
+            job["cookie"] = standby.cookie
+        process = _supervisor(run_dir, alive, env={**env, COOKIE_VARIABLE: str(job["cookie"])}, python=python)
     finally:
         os.close(alive)
     threading.Thread(target=process.wait, name=f"reaper of {run_dir.name}", daemon=True).start()
+    return False
 
 
 def observe(run_dir: Path) -> Observation:
@@ -376,6 +400,17 @@ def _write_new(path: Path, data: bytes, *, replace: bool = False) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _write_again(path: Path, value: dict[str, Any]) -> None:
+    part = path.with_name(f"{path.name}.part")
+    _write_new(part, _dump(value), replace=True)
+    part.replace(path)
+    _sync_dir(path.parent)
+
+
+def _dump(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, indent=1).encode() + b"\n"
 
 
 def _sync_dir(path: Path) -> None:

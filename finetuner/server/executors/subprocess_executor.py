@@ -22,6 +22,7 @@ from finetuner.api.embedded import source_root
 from finetuner.api.visible import visible
 from finetuner.errors import Conflict, Failure, FinetunerError, StateCorrupt
 from finetuner.server.executors import rundir
+from finetuner.server.executors.standby import Model, Standbys
 from finetuner.server.settings import Settings
 from finetuner.server.store.runs import QueuedRun
 
@@ -36,6 +37,8 @@ _SECRET: Final = re.compile(r"\w*(TOKEN|KEY|SECRET|PASSWORD)")
 _LEFTOVERS: Final = frozenset({".gone", ".part"})
 _log = structlog.get_logger(__name__)
 _WORKER: Final = ("{python}", "-P", "-m", "finetuner.job.worker", "{run_dir}")
+_WAITING: Final = "--standby"
+"""In place of the run directory: the worker waits for a run."""
 
 
 def is_passed_on(name: str) -> bool:
@@ -61,6 +64,9 @@ class SubprocessExecutor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.told: Callable[[Exception], str] = settings.told
+        self._standbys = Standbys(settings.warm_workers, settings.warm_s)
+        self._last: Model | None = None
+        """What the run that was started last was started with."""
         settings.runs_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def path(self, run_id: str) -> Path:
@@ -79,14 +85,9 @@ class SubprocessExecutor:
             if rundir.observe(path).state != "not_started":
                 raise Conflict(f"{path} was started before")
             shutil.rmtree(path)
-        python = str((run.runtime or {}).get("python") or sys.executable)
-        argv = [
-            part.replace("{python}", python).replace("{run_dir}", str(path))
-            for part in self._settings.job_argv or _WORKER
-        ]
         job = rundir.Job(
             run_id=run.id,
-            argv=tuple(argv),
+            argv=self._argv(run, str(path)),
             cwd=self._folder(run),
             env={} if gpu is None else {"CUDA_VISIBLE_DEVICES": str(gpu)},
             drain_s=self._settings.drain_s,
@@ -106,14 +107,45 @@ class SubprocessExecutor:
         }
         rundir.create(path, job, spec)
 
-    def start(self, run: QueuedRun, secrets: Mapping[str, str]) -> None:
-        """Start a prepared run; one that runs already is left alone."""
+    def start(self, run: QueuedRun, secrets: Mapping[str, str], *, room: int = 0) -> None:
+        """Start a prepared run; one that runs already is left alone.
+
+        Args:
+            run: Which.
+            secrets: For its environment; a run with any gets a worker of its own.
+            room: Workers that may wait ready beside it.
+        """
         path = self.path(run.id)
+        env = self._environment(run, {})
+        gpu = self.gpu(run.id)
+        like_it = Model(
+            argv=self._argv(run, _WAITING), env=env if gpu is None else {**env, "CUDA_VISIBLE_DEVICES": str(gpu)}
+        )
+        standby = None if secrets else self._standbys.take(like_it)
+        self._standbys.keep(room)
+        self._last = like_it
         try:
-            rundir.start(path, self._environment(run, secrets))
+            if rundir.start(path, {**env, **secrets}, standby=standby):
+                _log.info("run was given to a worker that waited for one", run_id=run.id)
         except Conflict:
             if rundir.observe(path).state == "not_started":
                 raise
+        finally:
+            if standby is not None:
+                standby.end()  # nothing, where it has the run
+
+    def start_waiting(self, room: int) -> None:
+        """Have a worker wait ready for a run like the last, where that is wanted.
+
+        Args:
+            room: Workers that may wait at once, as far as the slots go.
+        """
+        if self._last is not None and self._settings.job_argv is None:
+            self._standbys.start_like(self._last, room)
+
+    def close(self) -> None:
+        """End the workers that wait; runs go on."""
+        self._standbys.close()
 
     def look(self, run_id: str, offset: int) -> Look:
         """Look at a run and read the events after an offset."""
@@ -192,6 +224,13 @@ class SubprocessExecutor:
                 shutil.rmtree(path, ignore_errors=True)
             elif not path.name.startswith("."):
                 yield path.name
+
+    def _argv(self, run: QueuedRun, run_dir: str) -> tuple[str, ...]:
+        python = str((run.runtime or {}).get("python") or sys.executable)
+        return tuple(
+            part.replace("{python}", python).replace("{run_dir}", run_dir)
+            for part in self._settings.job_argv or _WORKER
+        )
 
     def _folder(self, run: QueuedRun) -> Path | None:
         given = (run.runtime or {}).get("cwd")
