@@ -34,13 +34,13 @@ class BulkCalls(RunCalls):
         Args:
             experiment_name: The experiment; None: all of them.
             filters: Only these: a `RunFilter`, or runs.
-            dry_run: Delete nothing.
+            dry_run: Delete nothing. Runs that are given are then taken as they were last seen.
 
         Returns:
             The runs that were deleted, newest first, or with dry_run would be; they have no config.
 
         Raises:
-            ExperimentNotFound: There is no such experiment.
+            ExperimentNotFound: There is no such experiment; not where runs are given, of which none is in it.
 
         Example:
             for run in await client.delete_runs("nightly", filters=RunFilter(status="FAILED"), dry_run=True):
@@ -58,7 +58,7 @@ class BulkCalls(RunCalls):
 
         Args:
             filters: Which ones: a `RunFilter`, or runs.
-            dry_run: Stop nothing.
+            dry_run: Stop nothing. Runs that are given are then taken as they were last seen.
 
         Returns:
             The runs that were stopped, newest first, or with dry_run would be; they have no config. A run that is
@@ -85,7 +85,7 @@ class BulkCalls(RunCalls):
             filters: Which ones: a `RunFilter`, or runs.
             add_tags: Tags to add to those that they have.
             remove_tags: Tags to take away; those that a run has not are no matter.
-            dry_run: Change nothing.
+            dry_run: Change nothing. Runs that are given are then taken as they were last seen.
 
         Returns:
             The runs whose tags were changed, newest first, or with dry_run would be; they have no config.

@@ -11,6 +11,7 @@ from finetuner.aio.manylogs import AsyncManyLogs
 from finetuner.aio.notebook import RunList
 from finetuner.aio.run import AsyncRun
 from finetuner.aio.watch import AsyncCompleted, AsyncWatch
+from finetuner.api.names import is_id
 from finetuner.api.selecting import RunFilter
 from finetuner.api.types import RunStatus
 from finetuner.errors import InvalidInput
@@ -92,12 +93,14 @@ class FollowCalls(ClientCalls):
 
         Args:
             runs: Which ones.
-            after: By the ids of runs, byte offsets to begin at, such as the `offsets` of an earlier stream.
+            after: By the ids of runs, byte offsets to begin at, such as the `offsets` of an earlier stream; those of
+                other runs are no matter.
             tail: Begin with the last lines of each log, so many.
             level: Only lines of this level or above: `debug`, `info`, `warning`, `error` or `critical`.
             contains: Only lines that contain this text.
-            most_open: Logs that are open at a time, each by a connection of its own; of more runs, the rest follow as
-                others end.
+            most_open: Logs that are open at a time, each by a connection of its own. Of more runs, those that were
+                last seen to run come first, then those that have ended, then those that wait, as they are queued; the
+                rest follow as others end.
 
         Raises:
             InvalidInput: An argument was refused; near names are given where there are.
@@ -110,8 +113,8 @@ class FollowCalls(ClientCalls):
         if most_open < 1:
             raise InvalidInput(f"most_open must be 1 or more, not {most_open}")
         wanted = checked_items("runs", runs, AsyncRun)
-        if strangers := sorted(set(after or {}) - {run.id for run in wanted}):
-            raise InvalidInput(f"after[{strangers[0]!r}]: none of these runs has that id")
+        if strangers := [key for key in after or {} if not is_id(key)]:
+            raise InvalidInput(f"after[{strangers[0]!r}]: that is no run's id")
         return AsyncManyLogs(
             self._transport,
             wanted,

@@ -25,6 +25,8 @@ def log_query(*, tail: int | None, level: str | None, contains: str | None) -> d
     """
     if tail is not None and tail < 1:
         raise InvalidInput(f"tail must be a number of lines, 1 or more, not {tail}")
+    if "\n" in (contains or ""):
+        raise InvalidInput("contains is looked for within a line, and can hold no line end")
     return {"tail": tail, "level": None if level is None else check_level(level), "contains": contains or None}
 
 

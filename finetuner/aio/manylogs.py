@@ -111,7 +111,7 @@ class AsyncManyLogs(AsyncStream[LogLine, LogLine]):
         """By the ids of the runs, the byte offset after the last line that was given: where to go on."""
         self.ended: dict[str, RunStatus | None] = {}
         """By their ids, the runs whose logs were given to their ends, and how they ended; None: deleted."""
-        self._runs = list({run.id: run for run in runs}.values())
+        self._runs = sorted({run.id: run for run in runs}.values(), key=_turn)
         self._logs = [
             AsyncLogStream(transport, run, after=after.get(run.id, 0), tail=tail, level=level, contains=contains)
             for run in self._runs
@@ -136,6 +136,7 @@ class AsyncManyLogs(AsyncStream[LogLine, LogLine]):
             if taken:
                 return taken
             if merge.error is not None:
+                await self.aclose()
                 raise merge.error
             if len(self.ended) == len(self._sources):
                 return []
@@ -167,3 +168,10 @@ class AsyncManyLogs(AsyncStream[LogLine, LogLine]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self._runs)} runs, {len(self.ended)} of them at their ends>"
+
+
+def _turn(run: AsyncRun) -> tuple[int, int]:
+    """Give the order in which logs are opened where not all can be: one that waits would keep others from theirs."""
+    info = run.info
+    kinds = {RunStatus.STARTED: 0, RunStatus.FINISHED: 1, RunStatus.FAILED: 1, RunStatus.CREATED: 2}
+    return kinds[info.status], info.seq if info.status is RunStatus.CREATED else -info.seq

@@ -57,10 +57,12 @@ class MetricThreshold:
                 "number, such as 'after.reciprocal_rank>0.8'"
             )
         stage, name, comparison, number = found.groups()
+        if name.endswith("!"):
+            raise InvalidInput(f"metric {text[:80]!r}: != is no comparison; there are {', '.join(COMPARISONS)}")
         if stage not in STAGES:
             raise InvalidInput(f"metric {text[:80]!r}: {stage!r} is no stage; there are {' and '.join(STAGES)}")
         try:
-            value = float(number)
+            value = float(number) if number.isascii() and "_" not in number else math.nan
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
@@ -81,11 +83,19 @@ def read_time(value: dt.datetime | str, name: str) -> str:
     Raises:
         InvalidInput: It is no time.
     """
+    shown = str(value)[:60]
     try:
-        return to_iso(dt.datetime.fromisoformat(value) if isinstance(value, str) else value)
-    except (AttributeError, TypeError, ValueError, OverflowError) as error:
-        shown = str(value)[:60]
+        time = dt.datetime.fromisoformat(value) if isinstance(value, str) else value
+        time.utcoffset()
+    except (AttributeError, TypeError, ValueError) as error:
         raise InvalidInput(f"{name} must be a datetime or an ISO 8601 text, not {shown!r}") from error
+    try:
+        in_utc = time.astimezone(dt.UTC)
+    except (OverflowError, ValueError) as error:
+        raise InvalidInput(f"{name}: {shown!r} is too far from now to be told in UTC") from error
+    if in_utc.year < 1000:
+        raise InvalidInput(f"{name}: {shown!r} is too far from now")
+    return to_iso(in_utc)
 
 
 def _is_between(time: dt.datetime | None, first: dt.datetime | str | None, end: dt.datetime | str | None) -> bool:
@@ -193,6 +203,8 @@ class RunFilter:
             check_name(self.experiment_name, "experiment")
         if self.name_prefix is not None and not isinstance(self.name_prefix, str):
             raise InvalidInput(f"name_prefix must be a text, not {self.name_prefix!r}")
+        if self.name_prefix == "":
+            raise InvalidInput("name_prefix is empty, which would mean every run: leave it out for that")
         _check_text(self.name_prefix or "", "name_prefix")
         self.query()  # refuses what is no time
 

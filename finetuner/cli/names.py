@@ -97,7 +97,9 @@ def _server_runs(settings: Settings) -> bool:
 
 async def _names(client: AsyncClient, incomplete: str) -> list[CompletionItem]:
     experiment, slash, prefix = incomplete.rpartition("/")
-    runs = await client.list_runs(experiment if slash else None, page=1, size=MAX_COMPLETIONS, name_prefix=prefix)
+    runs = await client.list_runs(
+        experiment if slash else None, page=1, size=MAX_COMPLETIONS, name_prefix=prefix or None
+    )
     found = [CompletionItem(shown_name(run.info), help=str(run.info.status)) for run in runs]
     return [item for item in found if item.value.startswith(incomplete)]
 

@@ -164,13 +164,13 @@ def delete_runs(
     Args:
         experiment_name: The experiment; None: all of them.
         filters: Only these: a `RunFilter`, or runs.
-        dry_run: Delete nothing.
+        dry_run: Delete nothing. Runs that are given are then taken as they were last seen.
 
     Returns:
         The runs that were deleted, newest first, or with dry_run would be; they have no config.
 
     Raises:
-        ExperimentNotFound: There is no such experiment.
+        ExperimentNotFound: There is no such experiment; not where runs are given, of which none is in it.
 
     Example:
         for run in finetuner.delete_runs("nightly", filters=RunFilter(status="FAILED"), dry_run=True):
@@ -184,7 +184,7 @@ def cancel_runs(filters: RunFilter | Iterable[Run], *, dry_run: bool = False) ->
 
     Args:
         filters: Which ones: a `RunFilter`, or runs.
-        dry_run: Stop nothing.
+        dry_run: Stop nothing. Runs that are given are then taken as they were last seen.
 
     Returns:
         The runs that were stopped, newest first, or with dry_run would be; they have no config. A run that is
@@ -210,7 +210,7 @@ def tag_runs(
         filters: Which ones: a `RunFilter`, or runs.
         add_tags: Tags to add to those that they have.
         remove_tags: Tags to take away; those that a run has not are no matter.
-        dry_run: Change nothing.
+        dry_run: Change nothing. Runs that are given are then taken as they were last seen.
 
     Returns:
         The runs whose tags were changed, newest first, or with dry_run would be; they have no config.
@@ -917,12 +917,14 @@ def stream_logs(
 
     Args:
         runs: Which ones.
-        after: By the ids of runs, byte offsets to begin at, such as the `offsets` of an earlier stream.
+        after: By the ids of runs, byte offsets to begin at, such as the `offsets` of an earlier stream; those of
+            other runs are no matter.
         tail: Begin with the last lines of each log, so many.
         level: Only lines of this level or above: `debug`, `info`, `warning`, `error` or `critical`.
         contains: Only lines that contain this text.
-        most_open: Logs that are open at a time, each by a connection of its own; of more runs, the rest follow as
-            others end.
+        most_open: Logs that are open at a time, each by a connection of its own. Of more runs, those that were
+            last seen to run come first, then those that have ended, then those that wait, as they are queued; the
+            rest follow as others end.
 
     Raises:
         InvalidInput: An argument was refused; near names are given where there are.

@@ -52,6 +52,12 @@ def test_a_time_without_a_zone_is_local() -> None:
         ({"metric": "during.loss<1"}, "'during' is no stage; there are before and after"),
         ({"metric": "after.loss<low"}, "'low' is no number"),
         ({"metric": "after.loss<inf"}, "'inf' is no number"),
+        ({"metric": "after.loss!=1"}, "!= is no comparison; there are >=, <=, ==, >, <"),
+        ({"metric": "after.loss<5_0"}, "'5_0' is no number"),
+        ({"metric": "after.loss<٣"}, "'٣' is no number"),
+        ({"name_prefix": ""}, "name_prefix is empty, which would mean every run"),
+        ({"created_after": "0001-01-01"}, "created_after: '0001-01-01' is too far from now"),
+        ({"created_before": "9999-12-31T23:00:00-12:00"}, "too far from now to be told in UTC"),
         ({"metric": 'after.a"b<1'}, "must be written as STAGE.NAME"),
     ],
 )

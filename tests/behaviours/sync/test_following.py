@@ -257,12 +257,24 @@ def test_a_deleted_run_ends_and_the_others_go_on(client: Client, submit: Submit,
     assert lines.ended == {kept.id: RunStatus.FINISHED, gone.id: None}
 
 
+def test_offsets_of_runs_that_are_no_longer_followed_are_no_matter(client: Client, submit: Submit, home: Home) -> None:
+    runs = [submit(lines=50, seed=number) for number in range(2)]
+    client.wait_all(runs, LIMIT_S)
+    with client.stream_logs(runs) as lines:
+        saved = {next(lines).run_id: 0 for _ in range(100)}
+        saved |= lines.offsets
+    with client.stream_logs(runs[:1], after=saved) as lines:
+        assert [one for one in lines] == []
+
+
 def test_many_logs_of_what_cannot_be_are_refused(client: Client, submit: Submit) -> None:
     run = submit()
     with pytest.raises(errors.InvalidInput, match="most_open must be 1 or more, not 0"):
         client.stream_logs([run], most_open=0)
-    with pytest.raises(errors.InvalidInput, match="after\\['f+'\\]: none of these runs has that id"):
-        client.stream_logs([run], after={"f" * 24: 0})
+    with pytest.raises(errors.InvalidInput, match="after\\['loud'\\]: that is no run's id"):
+        client.stream_logs([run], after={"loud": 0})
+    with pytest.raises(errors.InvalidInput, match="contains is looked for within a line"):
+        client.stream_logs([run], contains="\n")
     with pytest.raises(errors.InvalidInput, match="after must be a byte offset, 0 or more, not -1"):
         client.stream_logs([run], after={run.id: -1})
     with pytest.raises(errors.InvalidInput, match="there is no level 'warnig'"):
