@@ -19,7 +19,7 @@ from finetuner.errors import InvalidInput, StorageFull
 from finetuner.server import __main__ as command
 from finetuner.server import keys
 from finetuner.server.executors import rundir
-from finetuner.server.executors.standby import Standby
+from finetuner.server.executors.standby import STANDBY, Standby
 from finetuner.server.settings import Settings, warm_for_s, warm_workers
 from tests.job.test_standby import gone
 from tests.rundir_support import JOBS, PYTHON, marked, processes
@@ -205,7 +205,7 @@ async def test_none_waits_where_it_is_turned_off_or_the_command_is_another(
                 (run_dir(settings, run) / "go").touch()
             await ended(service, run)
             assert not waiting(service)
-            assert not list(processes(STANDING))
+            assert not list(processes(str(STANDBY), python))
 
 
 async def test_a_worker_is_of_the_gpu_that_the_last_run_had(settings: Settings, python: str) -> None:

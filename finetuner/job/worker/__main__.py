@@ -44,16 +44,22 @@ def main() -> int:
 
 def _wait() -> int:
     """Load the libraries, wait for a run, do it; without one it is over."""
-    waiting, report = Waiting(), Report.from_environment()
+    report = Report.from_environment()
+
+    def early() -> None:
+        report.progress(phase="loading")
+        report.say("loading the libraries, as a worker had begun to before there was this run")
+
+    waiting = Waiting(early)
     from finetuner.job.worker.work import run  # noqa: PLC0415 - imports torch; the lifeline is held by now
 
-    how = "were being loaded already" if waiting.is_awaited else "were loaded already: a worker waited for this run"
     if (run_dir := waiting.run_dir()) is None:
         return 0
     sys.argv[1] = str(run_dir)
     with report:
         report.progress(phase="loading")
-        report.say(f"the libraries {how}")
+        if not waiting.was_early:
+            report.say("the libraries were loaded already: a worker waited for this run")
         return run(run_dir, report)
 
 

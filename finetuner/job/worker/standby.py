@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
-import select
 import socket
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -20,20 +21,33 @@ _Stamps: TypeAlias = Mapping[str, tuple[int, int] | None]
 class Waiting:
     """A worker that waits for its run, on the socket that its supervisor gave it.
 
-    Make it before the libraries are loaded, so that the supervisor's end is noticed whatever they do.
+    Make it before the libraries are loaded.
+
+    Args:
+        when_early: Called in a thread where the run comes while the libraries are still being loaded.
 
     Raises:
         KeyError: The environment names no socket.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, when_early: Callable[[], None]) -> None:
         self._socket = socket.socket(fileno=int(os.environ.pop(VARIABLE)))
         self._socket.set_inheritable(False)
+        self._when_early = when_early
+        self._is_loaded = False
+        self.was_early: bool = False
+        """Whether the run came before the libraries were loaded."""
+        self._lock = threading.Lock()
+        self._watch = threading.Thread(target=self._look, name="standby", daemon=True)
+        self._watch.start()
 
-    @property
-    def is_awaited(self) -> bool:
-        """Whether the run is there already."""
-        return bool(select.select([self._socket], [], [], 0)[0])
+    def _look(self) -> None:
+        with contextlib.suppress(OSError):
+            is_there = bool(self._socket.recv(1, socket.MSG_PEEK))
+            with self._lock:
+                if is_there and not self._is_loaded:
+                    self.was_early = True
+                    self._when_early()
 
     def run_dir(self) -> Path | None:
         """Wait for the run and go where it is to be done; None where there is none, or this process is not fit for it.
@@ -42,24 +56,34 @@ class Waiting:
         run's folder cannot be entered, it ends without a word, and its supervisor starts another.
         """
         loaded = _stamps()
-        with self._socket:
-            self._socket.sendall(b"ready\n")
-            words = b""
-            while not words.endswith(b"\n"):
-                if not (more := self._socket.recv(_READ_BYTES)):
-                    return None
-                words += more
-            told = json.loads(words)
-            if _stamps(loaded) != loaded:
+        with self._lock:
+            self._is_loaded = True
+        try:
+            return self._taken(loaded)
+        finally:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread, where the run was read before it looked
+            self._watch.join()
+            self._socket.close()
+
+    def _taken(self, loaded: _Stamps) -> Path | None:
+        self._socket.sendall(b"ready\n")
+        words = b""
+        while not words.endswith(b"\n"):
+            if not (more := self._socket.recv(_READ_BYTES)):
                 return None
-            try:
-                os.chdir(told["cwd"])
-            except OSError:
-                return None
-            importlib.invalidate_caches()
-            os.environ["FINETUNER_RUN_DIR"] = told["run_dir"]
-            # From here on it is this run's worker: nobody starts another.
-            self._socket.sendall(b"taken\n")
+            words += more
+        told = json.loads(words)
+        if _stamps(loaded) != loaded:
+            return None
+        try:
+            os.chdir(told["cwd"])
+        except OSError:
+            return None
+        importlib.invalidate_caches()
+        os.environ["FINETUNER_RUN_DIR"] = told["run_dir"]
+        # From here on it is this run's worker: nobody starts another.
+        self._socket.sendall(b"taken\n")
         return Path(told["run_dir"])
 
 

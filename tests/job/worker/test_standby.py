@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from finetuner.job.worker.standby import Waiting
+from tests.rundir_support import PATIENCE_S
 
 
 @pytest.fixture
@@ -27,6 +29,10 @@ def supervisor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[sock
         yield ours
 
 
+def never() -> None:
+    raise AssertionError("the run did not come before the libraries were loaded")
+
+
 def give(supervisor: socket.socket, run_dir: Path, cwd: Path) -> None:
     supervisor.sendall(json.dumps({"run_dir": str(run_dir), "cwd": str(cwd)}).encode() + b"\n")
 
@@ -34,27 +40,46 @@ def give(supervisor: socket.socket, run_dir: Path, cwd: Path) -> None:
 def test_it_goes_to_the_run_and_says_so(supervisor: socket.socket, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
-    waiting = Waiting()
+    waiting = Waiting(never)
     assert "FINETUNER_STANDBY_FD" not in os.environ
-    awaited = [waiting.is_awaited]
-    give(supervisor, tmp_path / "run", folder)
-    assert [*awaited, waiting.is_awaited] == [False, True]
-    assert waiting.run_dir() == tmp_path / "run"
-    assert supervisor.recv(100) == b"ready\ntaken\n"
+
+    def answer() -> bytes:
+        said = supervisor.recv(100)
+        give(supervisor, tmp_path / "run", folder)
+        return said
+
+    with ThreadPoolExecutor(1) as threads:
+        said = threads.submit(answer)
+        assert waiting.run_dir() == tmp_path / "run"
+    assert said.result() == b"ready\n"
+    assert not waiting.was_early
+    assert supervisor.recv(100) == b"taken\n"
     assert supervisor.recv(100) == b""
     assert Path.cwd() == folder
     assert os.environ["FINETUNER_RUN_DIR"] == str(tmp_path / "run")
 
 
+def test_a_run_that_comes_before_the_libraries_are_loaded_is_told_of_at_once(
+    supervisor: socket.socket, tmp_path: Path
+) -> None:
+    told = threading.Event()
+    waiting = Waiting(told.set)
+    give(supervisor, tmp_path / "run", tmp_path)
+    assert told.wait(PATIENCE_S)
+    assert waiting.was_early
+    assert waiting.run_dir() == tmp_path / "run"
+    assert supervisor.recv(100) == b"ready\ntaken\n"
+
+
 def test_without_a_run_it_is_over(supervisor: socket.socket) -> None:
     supervisor.shutdown(socket.SHUT_WR)
-    assert Waiting().run_dir() is None
+    assert Waiting(never).run_dir() is None
     assert supervisor.recv(100) == b"ready\n"
 
 
 def test_a_folder_that_is_not_there_is_left_to_another(supervisor: socket.socket, tmp_path: Path) -> None:
     give(supervisor, tmp_path / "run", tmp_path / "none")
-    assert Waiting().run_dir() is None
+    assert Waiting(lambda: None).run_dir() is None
     assert supervisor.recv(100) == b"ready\n"
 
 
@@ -76,6 +101,6 @@ def test_what_it_loaded_must_not_have_changed(
 
     with ThreadPoolExecutor(1) as threads:
         given = threads.submit(change)
-        assert Waiting().run_dir() is None
+        assert Waiting(never).run_dir() is None
         given.result()
     assert supervisor.recv(100) == b""
