@@ -126,11 +126,19 @@ async def test_who_reads_slowly_holds_little_and_gets_the_newest_state_of_each_r
 
     async def change_all(version: int) -> None:
         async with quiet.database.write() as tx:
-            for _ in range(5):
-                for run_id in made:
-                    row = await runs.get(tx, run_id)
-                    assert row is not None
-                    await runs.update_words(tx, row, description="", tags=[f"version-{version}"])
+            rows = [row for run_id in made if (row := await runs.get(tx, run_id)) is not None]
+            for row in rows * 4:
+                await changes.append(
+                    tx,
+                    owner_id=row.owner_id,
+                    run_id=row.id,
+                    run_seq=row.seq,
+                    kind="changed",
+                    before=RunStatus.CREATED,
+                    after=RunStatus.CREATED,
+                )
+            for row in rows:
+                await runs.update_words(tx, row, description="", tags=[f"version-{version}"])
 
     connector = aiohttp.TCPConnector(socket_factory=narrow_socket)
     async with (

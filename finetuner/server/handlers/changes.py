@@ -149,19 +149,20 @@ async def _settle(events: EventStream, database: Database, subject: Subject, cur
 
 
 async def _follow(events: EventStream, database: Database, waiter: Waiter, subject: Subject, cursor: int) -> None:
-    run_ids = subject.run_ids or None
+    is_behind = False
     while True:
-        async with database.read() as conn:
+        # All at once where it is behind: what is told is put together of several statements.
+        async with database.read(is_snapshot=is_behind) as conn:
             oldest = await changes.oldest(conn)
-            found = await changes.after(conn, subject.owner_id, cursor, BATCH, run_ids)
-        is_behind = len(found) >= BATCH
-        if is_behind:
-            async with database.read(is_snapshot=True) as conn:
-                oldest = await changes.oldest(conn)
-                found = await changes.last_after(conn, subject.owner_id, cursor, BATCH, run_ids)
+            read = changes.last_after if is_behind else changes.after
+            found = await read(conn, subject.owner_id, cursor, BATCH, subject.run_ids or None)
         if cursor < oldest:
             # Its client took so long that changes were forgotten meanwhile: it comes again and is told so.
             return
+        if len(found) >= BATCH and not is_behind:
+            is_behind = True
+            continue
+        is_behind = len(found) >= BATCH
         if found:
             cursor = found[-1].cursor
             told = [change for change in newest_only(found) if _is_about(change, subject)]
