@@ -74,8 +74,7 @@ class Hub:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        async with self._database.read() as conn:
-            self.cursor = await changes.newest(conn)
+        self.cursor = await self._database.reading(changes.newest)
         self._database.on_change(lambda _: self._commits.set())
         self._task = asyncio.create_task(self._follow(), name="hub")
         return self
@@ -105,8 +104,7 @@ class Hub:
     async def _catch_up(self) -> None:
         is_all = False
         while not is_all:
-            async with self._database.read() as conn:
-                news = await scheduling.news(conn, self.cursor, _BATCH)
+            news = await self._database.reading(lambda conn: scheduling.news(conn, self.cursor, _BATCH))
             if news:
                 self.cursor = news[-1].cursor
                 self._tell({key for row in news for key in (row.owner_id, row.run_id)})

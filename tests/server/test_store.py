@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,6 @@ from typing import Any
 import orjson
 import pytest
 from sqlalchemy import Row, insert
-from sqlalchemy.exc import IntegrityError
 
 from finetuner.api.config import RunRequest
 from finetuner.api.convert import lenient
@@ -321,6 +321,6 @@ async def test_an_error_of_the_database_does_not_tell_secrets(database: Database
             for _ in range(2):
                 await tx.run(insert(SECRETS), {"run_id": "r", "json": "hush-hush"})
 
-    with pytest.raises(IntegrityError) as caught:
+    with pytest.raises(sqlite3.IntegrityError) as caught:
         await insert_twice()
     assert "hush-hush" not in str(caught.value)

@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import attrs
 import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
+from sqlalchemy import Row
 
 from finetuner.api.names import check_name, is_id
 from finetuner.api.sse import Event, encode
@@ -21,7 +23,7 @@ from finetuner.server.hub import Hub, Waiter
 from finetuner.server.refusals import Refusal
 from finetuner.server.store import changes, listing, runs
 from finetuner.server.store.changes import ChangeRow
-from finetuner.server.store.database import Database
+from finetuner.server.store.database import Connection, Database
 from finetuner.server.store.listing import RunFilter
 from finetuner.server.store.run_columns import WITHOUT_CONFIG
 from finetuner.server.store.tables import RUNS
@@ -55,10 +57,8 @@ async def stream(request: web.Request) -> web.StreamResponse:
     subject = _subject(request)
     database = request.app[keys.DATABASE]
     with subject.waiter(request.app[keys.HUB]) as waiter:
-        async with database.read() as conn:
-            # Read before the snapshot: a change during it is told again, and none is missed.
-            cursor = await changes.newest(conn)
-            oldest = await changes.oldest(conn)
+        # Read before the snapshot: a change during it is told again, and none is missed.
+        oldest, cursor = await database.reading(changes.known)
         if since is not None and (since < oldest or since > cursor):
             raise Refusal(
                 410, "cursor_too_old", f"changes after {since} are no longer known: list the runs, and watch from there"
@@ -90,14 +90,7 @@ def _subject(request: web.Request) -> Subject:
 async def _snapshot(events: EventStream, database: Database, subject: Subject) -> None:
     before_seq: int | None = None
     while True:
-        which = RunFilter(owner_id=subject.owner_id, experiment=subject.experiment, before_seq=before_seq)
-        async with database.read(is_snapshot=True) as conn:
-            if subject.run_ids:
-                rows: Sequence[Any] = await runs.listed_ids(conn, subject.owner_id, subject.run_ids)
-            else:
-                newest_first = which.select(*WITHOUT_CONFIG).order_by(RUNS.c.seq.desc())
-                rows = await conn.all(newest_first.limit(SNAPSHOT_RUNS))
-            encoded = await listing.encode(conn, rows)
+        rows, encoded = await database.reading(partial(_page, subject=subject, before_seq=before_seq), is_snapshot=True)
         if subject.experiment is not None:
             pairs = zip(rows, encoded, strict=True)
             encoded = [one for row, one in pairs if row.experiment_name == subject.experiment]
@@ -108,11 +101,21 @@ async def _snapshot(events: EventStream, database: Database, subject: Subject) -
         before_seq = rows[-1].seq
 
 
+async def _page(
+    conn: Connection, *, subject: Subject, before_seq: int | None
+) -> tuple[Sequence[Row[Any]], list[bytes]]:
+    if subject.run_ids:
+        rows = await runs.listed_ids(conn, subject.owner_id, subject.run_ids)
+    else:
+        which = RunFilter(owner_id=subject.owner_id, experiment=subject.experiment, before_seq=before_seq)
+        newest_first = which.select(*WITHOUT_CONFIG).order_by(RUNS.c.seq.desc())
+        rows = await conn.all(newest_first.limit(SNAPSHOT_RUNS))
+    return rows, await listing.encode(conn, rows)
+
+
 async def _follow(events: EventStream, database: Database, waiter: Waiter, subject: Subject, cursor: int) -> None:
     while True:
-        async with database.read() as conn:
-            oldest = await changes.oldest(conn)
-            found = await changes.after(conn, subject.owner_id, cursor, BATCH, subject.run_ids or None)
+        oldest, found = await database.reading(partial(_since, subject=subject, cursor=cursor))
         if cursor < oldest:
             # Its client took so long that changes were forgotten meanwhile: it comes again and is told so.
             return
@@ -123,6 +126,11 @@ async def _follow(events: EventStream, database: Database, waiter: Waiter, subje
                 await events.send(encode(_event(change) for change in told))
         if len(found) < BATCH:
             await _next(events, waiter)
+
+
+async def _since(conn: Connection, *, subject: Subject, cursor: int) -> tuple[int, list[ChangeRow]]:
+    oldest = await changes.oldest(conn)
+    return oldest, await changes.after(conn, subject.owner_id, cursor, BATCH, subject.run_ids or None)
 
 
 async def _next(events: EventStream, waiter: Waiter) -> None:

@@ -12,6 +12,7 @@ from finetuner.api.types import ChangeKind, RunStatus
 from finetuner.server.store import clock
 from finetuner.server.store.database import Connection, Transaction
 from finetuner.server.store.run_columns import WITHOUT_CONFIG
+from finetuner.server.store.statement import among, listed
 from finetuner.server.store.tables import CHANGES, EXPERIMENTS, RUNS, STATE
 
 _TRIMMED: Final = "changes_trimmed"
@@ -37,7 +38,7 @@ _AFTER: Final = (
     .order_by(CHANGES.c.cursor)
     .limit(bindparam("limit"))
 )
-_AFTER_OF_RUNS: Final = _AFTER.where(CHANGES.c.run_id.in_(bindparam("run_ids", expanding=True)))
+_AFTER_OF_RUNS: Final = _AFTER.where(among(CHANGES.c.run_id, "run_ids"))
 _NEWEST: Final = select(func.max(CHANGES.c.cursor))
 _TRIMMED_TO: Final = select(STATE.c.value).where(STATE.c.key == _TRIMMED)
 
@@ -129,7 +130,7 @@ async def after(
     if run_ids is None:
         rows = await conn.all(_AFTER, params)
     else:
-        rows = await conn.all(_AFTER_OF_RUNS, {**params, "run_ids": list(run_ids)})
+        rows = await conn.all(_AFTER_OF_RUNS, {**params, "run_ids": listed(run_ids)})
     return [
         ChangeRow(
             cursor=row.change_cursor,
@@ -155,6 +156,11 @@ async def oldest(conn: Connection) -> int:
 async def newest(conn: Connection) -> int:
     """Give the cursor of the last change; 0 where there never was one."""
     return int(await conn.scalar(_NEWEST) or await oldest(conn))
+
+
+async def known(conn: Connection) -> tuple[int, int]:
+    """Give what `oldest` and `newest` give."""
+    return await oldest(conn), await newest(conn)
 
 
 async def trim(tx: Transaction, keep: int) -> int:
