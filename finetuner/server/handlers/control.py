@@ -36,7 +36,7 @@ async def cancel(request: web.Request) -> web.Response:
         status, row = await request.app[keys.DATABASE].writing(write)
     if status is RunStatus.STARTED:
         await request.app[keys.SCHEDULER].cancel(row.id)
-    return asked.json_response(runs.to_json(row))
+    return asked.json_response(runs.to_json(row, with_config=True))
 
 
 async def batch(request: web.Request) -> web.Response:

@@ -34,7 +34,8 @@ async def get(request: web.Request) -> web.Response:
     async def read(conn: Connection) -> bytes:
         row = await asked.run_row(request, conn, with_config=with_config)
         place = await runs.queue_position(conn, row)
-        return runs.to_json(row, queue_position=place, secret_names=await run_secrets.names(conn, row.id))
+        names = await run_secrets.names(conn, row.id)
+        return runs.to_json(row, with_config=with_config, queue_position=place, secret_names=names)
 
     return asked.json_response(await request.app[keys.DATABASE].reading(read))
 

@@ -61,7 +61,8 @@ async def create(request: web.Request) -> web.Response:
             )
             if key is not None:
                 await idempotency.remember(tx, owner_id, key, body_sha256, row.id)
-        return runs.to_json(row, queue_position=await runs.queue_position(tx, row)), is_new
+        place = await runs.queue_position(tx, row)
+        return runs.to_json(row, with_config=True, queue_position=place), is_new
 
     made, is_new = await request.app[keys.DATABASE].writing(write)
     if is_new:

@@ -22,12 +22,12 @@ _FORGET_PROGRESS: Final = delete(CHANGES).where(
 )
 _AFTER: Final = (
     select(
+        *WITHOUT_CONFIG,
         CHANGES.c.cursor.label("change_cursor"),
         CHANGES.c.kind.label("change_kind"),
         CHANGES.c.run_id.label("change_run_id"),
         CHANGES.c.before.label("change_before"),
         CHANGES.c.after.label("change_after"),
-        *WITHOUT_CONFIG,
     )
     .select_from(
         CHANGES.outerjoin(

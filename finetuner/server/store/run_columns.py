@@ -11,12 +11,6 @@ from sqlalchemy import Row
 from finetuner.api.types import RunStatus
 from finetuner.server.store.tables import EXPERIMENTS, RUNS
 
-_INNER: Final = frozenset({"examples", "experiment_id", "runtime", "artifact_sha256", "artifact_size", "config"})
-WITHOUT_CONFIG: Final = (
-    EXPERIMENTS.c.name.label("experiment_name"),
-    *(column for column in RUNS.c if column.name not in _INNER),
-)
-WITH_CONFIG: Final = (*WITHOUT_CONFIG, RUNS.c.config)
 _PLAIN: Final = (
     "id",
     "seq",
@@ -37,18 +31,32 @@ _PLAIN: Final = (
     "public",
 )
 _JSON: Final = ("failure", "tags", "progress", "metrics")
+_WIRE: Final = (*_PLAIN, *_JSON)
+_INNER: Final = frozenset({"examples", "experiment_id", "runtime", "artifact_sha256", "artifact_size", "config"})
+_COLUMNS: Final = {"experiment_name": EXPERIMENTS.c.name.label("experiment_name"), **RUNS.c}
+WITHOUT_CONFIG: Final = (
+    *(_COLUMNS[name] for name in _WIRE),
+    *(column for name, column in _COLUMNS.items() if name not in {*_WIRE, *_INNER}),
+)
+"""A query for runs selects these first, in this order."""
+WITH_CONFIG: Final = (*WITHOUT_CONFIG, RUNS.c.config)
 
 
-def to_json(row: Row[Any], *, queue_position: int | None = None, secret_names: Sequence[str] | None = None) -> bytes:
-    """Encode a run as the wire has it; stored JSON is spliced in as it is, config where the row has it."""
-    fields = row._mapping  # noqa: SLF001 - SQLAlchemy's documented name
-    value: dict[str, Any] = {name: fields[name] for name in _PLAIN}
+def to_json(
+    row: Row[Any],
+    *,
+    with_config: bool = False,
+    queue_position: int | None = None,
+    secret_names: Sequence[str] | None = None,
+) -> bytes:
+    """Encode a run as the wire has it; stored JSON is spliced in as it is, config where it is wanted of a row with it."""
+    value: dict[str, Any] = dict(zip(_WIRE, row, strict=False))  # and no more: the rest is not for the wire
     for name in _JSON:
-        text = fields[name]
-        value[name] = None if text is None else orjson.Fragment(text)
-    value["queue_position"] = queue_position if row.status == RunStatus.CREATED else None
+        if (text := value[name]) is not None:
+            value[name] = orjson.Fragment(text)
+    value["queue_position"] = queue_position if value["status"] == RunStatus.CREATED else None
     if secret_names:
         value["secret_names"] = list(secret_names)
-    if "config" in fields:
-        value["config"] = orjson.Fragment(fields["config"])
+    if with_config:
+        value["config"] = orjson.Fragment(row.config)
     return orjson.dumps(value)

@@ -10,13 +10,13 @@ from typing import Any, Final
 
 import attrs
 import orjson
-from sqlalchemy import ColumnElement, Row, Select, Update, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, Update, bindparam, delete, insert, select, update
 
 from finetuner.api import lifecycle
 from finetuner.api.convert import write
 from finetuner.api.types import ChangeKind, Progress, RunStatus, Task
 from finetuner.errors import Failure
-from finetuner.server.store import blob_rows, changes, clock, run_secrets
+from finetuner.server.store import blob_rows, changes, clock, queue, run_secrets
 from finetuner.server.store.database import Connection, Transaction
 from finetuner.server.store.run_columns import WITH_CONFIG, WITHOUT_CONFIG, to_json
 from finetuner.server.store.tables import EXPERIMENTS, RUN_DATA, RUN_TAGS, RUNS, SECRETS
@@ -82,7 +82,6 @@ _FORGET_TAGS: Final = delete(RUN_TAGS).where(RUN_TAGS.c.run_seq == bindparam("of
 _ARTIFACT_SHA256: Final = select(RUNS.c.artifact_sha256).where(RUNS.c.id == bindparam("run_id"))
 _FORGET: Final = delete(RUNS).where(RUNS.c.id == bindparam("run_id"), RUNS.c.deleting.is_(True))
 _RESULTS: Final = select(RUNS.c.metrics, RUNS.c.examples).where(RUNS.c.id == bindparam("run_id"))
-_WAITING_BEFORE: Final = select(func.count()).where(RUNS.c.status == "CREATED", RUNS.c.seq < bindparam("seq"))
 
 
 @attrs.frozen(kw_only=True)
@@ -165,7 +164,7 @@ async def queue_position(conn: Connection, row: Row[Any]) -> int | None:
     """Give how many runs are to be started before this one; None when it does not wait."""
     if row.status != RunStatus.CREATED:
         return None
-    return int(await conn.scalar(_WAITING_BEFORE, {"seq": row.seq}))
+    return await queue.place(conn, row.seq)
 
 
 async def queued(conn: Connection, limit: int) -> list[QueuedRun]:
