@@ -13,7 +13,6 @@ import attrs
 import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from sqlalchemy import Row
 
 from finetuner.api.names import check_name, is_id
 from finetuner.api.sse import Event, encode
@@ -25,8 +24,6 @@ from finetuner.server.store import changes, listing, runs
 from finetuner.server.store.changes import ChangeRow
 from finetuner.server.store.database import Connection, Database
 from finetuner.server.store.listing import RunFilter
-from finetuner.server.store.run_columns import WITHOUT_CONFIG
-from finetuner.server.store.tables import RUNS
 from finetuner.server.stream import EventStream, StreamCut
 
 MAX_RUNS: Final = 100
@@ -88,29 +85,17 @@ def _subject(request: web.Request) -> Subject:
 
 
 async def _snapshot(events: EventStream, database: Database, subject: Subject) -> None:
-    before_seq: int | None = None
+    which = RunFilter(owner_id=subject.owner_id, experiment=subject.experiment, run_ids=subject.run_ids)
     while True:
-        rows, encoded = await database.reading(partial(_page, subject=subject, before_seq=before_seq), is_snapshot=True)
-        if subject.experiment is not None:
-            pairs = zip(rows, encoded, strict=True)
-            encoded = [one for row, one in pairs if row.experiment_name == subject.experiment]
-        if encoded:
-            await events.send(encode([Event(None, "snapshot", (b"[" + b",".join(encoded) + b"]").decode())]))
-        if subject.run_ids or len(rows) < SNAPSHOT_RUNS:
+        rows = await database.reading(
+            partial(listing.newest, which=which, limit=SNAPSHOT_RUNS, with_config=False), is_snapshot=True
+        )
+        if rows:
+            encoded = b"[" + b",".join(item for _, item in rows) + b"]"
+            await events.send(encode([Event(None, "snapshot", encoded.decode())]))
+        if len(rows) < SNAPSHOT_RUNS:
             return
-        before_seq = rows[-1].seq
-
-
-async def _page(
-    conn: Connection, *, subject: Subject, before_seq: int | None
-) -> tuple[Sequence[Row[Any]], list[bytes]]:
-    if subject.run_ids:
-        rows = await runs.listed_ids(conn, subject.owner_id, subject.run_ids)
-    else:
-        which = RunFilter(owner_id=subject.owner_id, experiment=subject.experiment, before_seq=before_seq)
-        newest_first = which.select(*WITHOUT_CONFIG).order_by(RUNS.c.seq.desc())
-        rows = await conn.all(newest_first.limit(SNAPSHOT_RUNS))
-    return rows, await listing.encode(conn, rows)
+        which = attrs.evolve(which, before_seq=rows[-1][0])
 
 
 async def _follow(events: EventStream, database: Database, waiter: Waiter, subject: Subject, cursor: int) -> None:

@@ -143,7 +143,10 @@ def _filter(request: web.Request, experiment: str | None) -> RunFilter:
         tags=tuple(query.getall("tag", [])),
         task=None if (task := asked.one(request, "task")) is None else _member(Task, "task", task),
         metrics=tuple(_read("metric", MetricThreshold.parse, text) for text in query.getall("metric", [])),
-        **{name: _time(request, name) for name in TIMES},
+        created_after=_time(request, "created_after"),
+        created_before=_time(request, "created_before"),
+        finished_after=_time(request, "finished_after"),
+        finished_before=_time(request, "finished_before"),
         before_seq=asked.number(request, "before_seq"),
     )
 

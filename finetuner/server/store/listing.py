@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 import attrs
-from sqlalchemy import JSON, ColumnElement, Row, Select, bindparam, exists, func, select, type_coerce
+from sqlalchemy import JSON, ColumnElement, Select, bindparam, exists, func, select, type_coerce
 
 from finetuner.api import paging
 from finetuner.api.selecting import COMPARED, MetricThreshold
 from finetuner.api.types import RunStatus, Task
 from finetuner.server.store import queue
 from finetuner.server.store.database import Connection
-from finetuner.server.store.run_columns import WITH_CONFIG, WITHOUT_CONFIG, to_json
+from finetuner.server.store.run_columns import BEGUN_WITH_CONFIG, BEGUN_WITHOUT_CONFIG, completed
 from finetuner.server.store.runs import JOINED
 from finetuner.server.store.tables import EXPERIMENTS, RUN_COUNTS, RUN_TAGS, RUNS
 
@@ -40,6 +39,8 @@ class RunFilter:
 
     owner_id: int
     experiment: str | None = None
+    run_ids: tuple[str, ...] = ()
+    """One of these; empty for any."""
     statuses: tuple[RunStatus, ...] = ()
     """One of these; empty for any."""
     name_prefix: str | None = None
@@ -65,6 +66,8 @@ class RunFilter:
             given = [RUNS.c.owner_id == self.owner_id, RUNS.c.experiment_id.is_not(None)]
         else:  # whose experiment it is, its runs are
             given = [EXPERIMENTS.c.owner_id == self.owner_id, EXPERIMENTS.c.name == self.experiment]
+        if self.run_ids:
+            given.append(RUNS.c.id.in_(self.run_ids))
         if self.statuses:
             given.append(RUNS.c.status.in_(self.statuses))
         if self.name_prefix:
@@ -107,18 +110,16 @@ async def ranges(conn: Connection, which: RunFilter, request: paging.RangeReques
         request: The span.
         with_config: Give each run with its config.
     """
-    which = attrs.evolve(which, before_seq=None)
-    span = {"before": _LAST if request.before_seq is None else request.before_seq, "from": request.from_seq or 0}
-    found = await conn.all(_rows(which, with_config=with_config), {**span, "limit": request.limit + 1, "skip": 0})
-    encoded = await encode(conn, found, with_config=with_config)
-    rows = [(row.seq, item) for row, item in zip(found, encoded, strict=True)]
+    which = attrs.evolve(which, before_seq=request.before_seq)
+    rows = await newest(conn, which, limit=request.limit + 1, with_config=with_config, from_seq=request.from_seq or 0)
     if request.from_seq is not None:
         return paging.encode_page(paging.answer_range(request, rows))
     if len(rows) <= request.limit:
         return paging.encode_page(paging.answer_plan(request, rows, total=len(rows), boundaries=()))
-    ends = await conn.all(_page_ends(which), {"before": span["before"], "skip": request.limit - 1})
+    unbounded = attrs.evolve(which, before_seq=None)
+    ends = await conn.all(_page_ends(unbounded), {"before": _before(which), "skip": request.limit - 1})
     boundaries = [row.seq for row in ends]
-    rest = int(await conn.scalar(_count(which), {"before": boundaries[-1]}))
+    rest = int(await conn.scalar(_count(unbounded), {"before": boundaries[-1]}))
     total = len(boundaries) * request.limit + rest
     return paging.encode_page(paging.answer_plan(request, rows, total=total, boundaries=boundaries))
 
@@ -127,14 +128,12 @@ async def page(
     conn: Connection, which: RunFilter, *, offset: int, limit: int, with_config: bool
 ) -> tuple[int, list[bytes]]:
     """Give how many runs match, and some of them, newest first, encoded."""
-    before = _LAST if which.before_seq is None else which.before_seq
     if which == RunFilter(owner_id=which.owner_id):
         total = sum((await counts(conn, which)).values())
     else:
-        total = int(await conn.scalar(_count(attrs.evolve(which, before_seq=None)), {"before": before}))
-    query = _rows(attrs.evolve(which, before_seq=None), with_config=with_config)
-    found = await conn.all(query, {"before": before, "from": 0, "limit": limit, "skip": offset})
-    return total, await encode(conn, found, with_config=with_config)
+        total = int(await conn.scalar(_count(attrs.evolve(which, before_seq=None)), {"before": _before(which)}))
+    rows = await newest(conn, which, limit=limit, with_config=with_config, skip=offset)
+    return total, [item for _, item in rows]
 
 
 async def counts(conn: Connection, which: RunFilter) -> dict[str, int]:
@@ -147,16 +146,26 @@ async def counts(conn: Connection, which: RunFilter) -> dict[str, int]:
     return {status.value: found.get(status.value, 0) for status in RunStatus}
 
 
-async def encode(conn: Connection, rows: Sequence[Row[Any]], *, with_config: bool = False) -> list[bytes]:
-    """Encode runs as the wire has them, those that wait with their place in the queue."""
-    waiting = await queue.places(conn, [row.seq for row in rows if row.status == RunStatus.CREATED])
-    return [to_json(row, with_config=with_config, queue_position=waiting.get(row.seq)) for row in rows]
+async def newest(
+    conn: Connection, which: RunFilter, *, limit: int, with_config: bool, from_seq: int = 0, skip: int = 0
+) -> list[tuple[int, bytes]]:
+    """Give the newest of the runs, encoded as the wire has them, each with its seq."""
+    params = {"before": _before(which), "from": from_seq, "limit": limit, "skip": skip}
+    query = _rows(attrs.evolve(which, before_seq=None), with_config=with_config)
+    rows = [tuple(row) for row in await conn.all(query, params)]
+    waiting = await queue.places(conn, [seq for seq, status, _ in rows if status == "CREATED"])
+    return [(seq, completed(begun, waiting.get(seq))) for seq, _, begun in rows]
+
+
+def _before(which: RunFilter) -> int:
+    return _LAST if which.before_seq is None else which.before_seq
 
 
 # Whoever lists runs asks for many pages by the same filters: what they mean is worked out once.
 @lru_cache(_QUERIES)
 def _rows(which: RunFilter, *, with_config: bool) -> Select[Any]:
-    query = which.select(*(WITH_CONFIG if with_config else WITHOUT_CONFIG)).order_by(RUNS.c.seq.desc())
+    begun = BEGUN_WITH_CONFIG if with_config else BEGUN_WITHOUT_CONFIG
+    query = which.select(RUNS.c.seq, RUNS.c.status, begun).order_by(RUNS.c.seq.desc())
     return query.where(_BEFORE, RUNS.c.seq >= bindparam("from")).limit(bindparam("limit")).offset(bindparam("skip"))
 
 

@@ -14,8 +14,10 @@ from typing import Any, Final, TypeVar
 from finetuner.server.store.statement import Session
 
 T = TypeVar("T")
-_SLOW_S: Final = 0.001
-"""What takes longer has its answer, and those before it, told at once, and others asked elsewhere."""
+_TOLD_S: Final = 0.001
+"""What took longer has its answer told at once, and those before it."""
+_SLOW_S: Final = 0.02
+"""While something takes longer, others are better asked elsewhere."""
 _Asked = tuple[asyncio.Future[Any], Callable[[Session], Any]]
 
 
@@ -43,8 +45,11 @@ class Worker:
     @property
     def is_slow(self) -> bool:
         """Whether what it does takes it long."""
+        return self._lasted_s() > _SLOW_S
+
+    def _lasted_s(self) -> float:
         began_s = self._began_s
-        return began_s is not None and time.perf_counter() - began_s > _SLOW_S
+        return 0.0 if began_s is None else time.perf_counter() - began_s
 
     def visit(self, function: Callable[[Session], T]) -> asyncio.Future[T]:
         """Call a function in the thread, after those before it; one that began is not broken off."""
@@ -80,7 +85,7 @@ class Worker:
                     except BaseException as raised:  # noqa: BLE001 - whoever awaits it is told; the thread serves others
                         error = raised
                 self._done.append((future, result, error))
-                if self.is_slow:
+                if self._lasted_s() > _TOLD_S:
                     self._tell()
             self._began_s = None
             if self._handed.empty():

@@ -35,7 +35,8 @@ def upgrade() -> None:
     op.execute(f"CREATE TRIGGER run_went AFTER DELETE ON runs BEGIN {_WENT} END")
     op.execute(
         "CREATE TRIGGER run_moved AFTER UPDATE OF status, owner_id, experiment_id ON runs"
-        " WHEN (OLD.status, OLD.owner_id, OLD.experiment_id IS NULL) IS NOT (NEW.status, NEW.owner_id, NEW.experiment_id IS NULL)"
+        " WHEN (OLD.status, OLD.owner_id, OLD.experiment_id IS NULL)"
+        " IS NOT (NEW.status, NEW.owner_id, NEW.experiment_id IS NULL)"
         f" BEGIN {_WENT} {_CAME} END"
     )
     op.drop_index("ix_runs_owner_id_seq", table_name="runs")
