@@ -154,7 +154,7 @@ async def _parts(app: web.Application) -> AsyncIterator[None]:
         await blobs_store.collect()
         app[keys.DATABASE] = database
         app[keys.BLOBS] = blobs_store
-        app[keys.HUB] = await stack.enter_async_context(Hub(database))
+        app[keys.HUB] = Hub(database)
         app[keys.SCHEDULER] = await stack.enter_async_context(
             Scheduler(settings, database, blobs_store, app[PRESENCE].stopping.set)
         )

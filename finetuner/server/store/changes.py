@@ -72,7 +72,8 @@ async def append(
     """
     if kind == "progress":
         await tx.run(_FORGET_PROGRESS, {"of_run": run_id, "of_kind": kind})
-    tx.cursor = await tx.insert(
+    tx.about |= {owner_id, run_id}
+    await tx.insert(
         _INSERT,
         {
             "owner_id": owner_id,
@@ -107,7 +108,7 @@ async def append_deleted(tx: Transaction, rows: Sequence[Row[Any]]) -> None:
             for row in rows
         ],
     )
-    tx.cursor = await tx.scalar(_NEWEST)
+    tx.about |= {key for row in rows for key in (row.owner_id, row.id)}
 
 
 async def after(

@@ -89,8 +89,8 @@ class Transaction(Connection):
 
     def __init__(self, place: Place) -> None:
         super().__init__(place, "BEGIN IMMEDIATE")
-        self.cursor: int | None = None
-        """The last change that this transaction appended."""
+        self.about: set[int | str] = set()
+        """The owners, and the ids of the runs, of the changes that this transaction appended."""
         self.has_erased = False
         """It took something out that must be nowhere in the files any more."""
 

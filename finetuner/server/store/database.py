@@ -20,6 +20,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Set as AbstractSet
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -32,6 +33,7 @@ from finetuner.server.store.worker import Worker
 __all__ = ["Connection", "Database", "Transaction"]
 
 T = TypeVar("T")
+About = AbstractSet[int | str]
 _READERS: Final = 2
 """Threads for whole reads, and as many for those that go statement by statement."""
 _EMPTY_LOG_MS: Final = 50
@@ -49,7 +51,7 @@ class Database:
         self._held = [Worker(connect, f"db-held-{number}") for number in range(_READERS)]
         self._free = list(self._held)
         self._is_free = asyncio.Semaphore(_READERS)
-        self._callbacks: list[Callable[[int], None]] = []
+        self._callbacks: list[Callable[[About], None]] = []
         self._is_erasing = False
         """The write-ahead log still has what was erased; known to the writer's thread alone."""
 
@@ -69,8 +71,12 @@ class Database:
         await asyncio.to_thread(schema.prepare, path)
         return cls(partial(Session, str(path), busy_timeout_s))
 
-    def on_change(self, callback: Callable[[int], None]) -> None:
-        """Call back, with the newest cursor, after each commit that appended changes; the callback must not block."""
+    def on_change(self, callback: Callable[[About], None]) -> None:
+        """Call back after each commit that appended changes; the callback must not block.
+
+        Args:
+            callback: Is given the numbers of the owners, and the ids of the runs, that were changed.
+        """
         self._callbacks.append(callback)
 
     async def reading(
@@ -97,9 +103,7 @@ class Database:
         value, _ = await _finish(whole)
         return value
 
-    def _written(
-        self, session: Session, function: Callable[[Transaction], Coroutine[Any, Any, T]]
-    ) -> tuple[T, int | None]:
+    def _written(self, session: Session, function: Callable[[Transaction], Coroutine[Any, Any, T]]) -> tuple[T, About]:
         transaction = Transaction(Here(session))
         try:
             value = driven(function(transaction))
@@ -108,9 +112,10 @@ class Database:
             raise
         return value, self._committed(session, transaction)
 
-    def _announce(self, written: asyncio.Future[tuple[Any, int | None]]) -> None:
-        if not written.cancelled() and written.exception() is None:
-            self._tell(written.result()[1])
+    def _announce(self, written: asyncio.Future[tuple[Any, About]]) -> None:
+        if not written.cancelled() and written.exception() is None and (about := written.result()[1]):
+            for callback in self._callbacks:
+                callback(about)
 
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[Transaction]:
@@ -126,12 +131,12 @@ class Database:
             commit.add_done_callback(self._announce)
             await _finish(commit)
 
-    def _committed(self, session: Session, transaction: Transaction) -> int | None:
+    def _committed(self, session: Session, transaction: Transaction) -> About:
         transaction.ended(session, "COMMIT")
         self._is_erasing = self._is_erasing or transaction.has_erased
         if self._is_erasing:
             self._empty_log(session.driver)
-        return transaction.cursor
+        return transaction.about
 
     def _empty_log(self, driver: sqlite3.Connection) -> None:
         """Empty the write-ahead log; the next commit tries again where a reader, or a full disk, is in the way."""
@@ -144,11 +149,6 @@ class Database:
                 self._is_erasing = bool(is_busy)
             finally:
                 driver.execute(f"PRAGMA busy_timeout={patience_ms}")
-
-    def _tell(self, cursor: int | None) -> None:
-        if cursor is not None:
-            for callback in self._callbacks:
-                callback(cursor)
 
     @contextlib.asynccontextmanager
     async def read(self, *, is_snapshot: bool = False) -> AsyncIterator[Connection]:
