@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, text, update
 
 from finetuner.server.store import users
 from finetuner.server.store.database import Connection, Database, Transaction
@@ -49,6 +49,24 @@ async def test_an_exception_rolls_back_what_it_broke_off_and_nothing_else(databa
     assert failed == list(range(0, 30, 3))
     kept = {user.name for user in await database.reading(users.list_all)}
     assert kept == {f"user{number}" for number in range(30) if number % 3}
+
+
+async def test_a_commit_that_several_share_and_that_fails_is_made_one_by_one(database: Database) -> None:
+    calls: list[str] = []
+
+    async def make(tx: Transaction, name: str) -> None:
+        calls.append(name)
+        await users.create(tx, name)
+        if name == "odd":
+            await tx.run(text("ROLLBACK"))
+
+    def made(name: str) -> asyncio.Future[None]:
+        return asyncio.ensure_future(database.writing(lambda tx: make(tx, name)))
+
+    ends = await asyncio.gather(*map(made, ["first", "odd", "last"]), return_exceptions=True)
+    assert [type(end) for end in ends] == [type(None), sqlite3.OperationalError, type(None)]
+    assert [user.name for user in await database.reading(users.list_all)] == ["first", "last"]
+    assert calls == ["first", "odd", "first", "odd", "last"], "together first, then each alone"
 
 
 async def test_a_function_that_waits_for_something_else_is_refused_and_rolled_back(database: Database) -> None:
@@ -202,3 +220,15 @@ def test_a_value_that_is_missing_is_an_error_not_null(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.ProgrammingError, match="of_run"):
         session.first(select(SECRETS).where(SECRETS.c.run_id == bindparam("of_run")), {"other": 1})
     session.close()
+
+
+async def test_the_log_of_sqlite_is_emptied_for_what_was_erased_alone(database: Database, tmp_path: Path) -> None:
+    async def erase(tx: Transaction) -> None:
+        await users.create(tx, "ada")
+        tx.has_erased = True
+
+    await database.writing(lambda tx: users.create(tx, "eve"))
+    log = tmp_path / "finetuner.db-wal"
+    assert log.stat().st_size > 0, "emptying it syncs the disk: no commit does so without a need"
+    await database.writing(erase)
+    assert log.stat().st_size == 0

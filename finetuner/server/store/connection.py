@@ -48,10 +48,10 @@ def driven(coroutine: Coroutine[Any, Any, T]) -> T:
 class Connection:
     """What the store's functions read through."""
 
-    def __init__(self, place: Place, begin: str | None) -> None:
+    def __init__(self, place: Place, begin: str | None, *, is_begun: bool = False) -> None:
         self._place = place
         self._begin = begin
-        self._is_begun = False
+        self._is_begun = is_begun
 
     async def all(self, statement: Executable, params: Params | None = None) -> list[Row[Any]]:
         """Give every row of a query."""
@@ -87,8 +87,8 @@ class Connection:
 class Transaction(Connection):
     """What the store's functions write through; everything in it is kept together, or nothing."""
 
-    def __init__(self, place: Place) -> None:
-        super().__init__(place, "BEGIN IMMEDIATE")
+    def __init__(self, place: Place, *, is_begun: bool = False) -> None:
+        super().__init__(place, "BEGIN IMMEDIATE", is_begun=is_begun)
         self.about: set[int | str] = set()
         """The owners, and the ids of the runs, of the changes that this transaction appended."""
         self.has_erased = False

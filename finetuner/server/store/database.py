@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from collections.abc import Set as AbstractSet
 from functools import partial
@@ -27,6 +28,7 @@ from typing import Any, Final, TypeVar
 
 from finetuner.server.store import schema
 from finetuner.server.store.connection import Connection, Here, Transaction, driven
+from finetuner.server.store.group import Write, commit
 from finetuner.server.store.statement import Session
 from finetuner.server.store.worker import Worker
 
@@ -36,6 +38,8 @@ T = TypeVar("T")
 About = AbstractSet[int | str]
 _READERS: Final = 2
 """Threads for whole reads, and as many for those that go statement by statement."""
+_TOGETHER: Final = 32
+"""Most transactions of one commit."""
 _EMPTY_LOG_MS: Final = 50
 """How long readers may keep the write-ahead log from being emptied, and other writers waiting."""
 
@@ -51,6 +55,8 @@ class Database:
         self._held = [Worker(connect, f"db-held-{number}") for number in range(_READERS)]
         self._free = list(self._held)
         self._is_free = asyncio.Semaphore(_READERS)
+        self._writes: deque[Write[Any]] = deque()
+        """What waits for the writer's thread, which takes from the left."""
         self._callbacks: list[Callable[[About], None]] = []
         self._is_erasing = False
         """The write-ahead log still has what was erased; known to the writer's thread alone."""
@@ -95,22 +101,23 @@ class Database:
         """Run a function that writes in the writer's thread, as one transaction, and give what it returns.
 
         Args:
-            function: It awaits what it does through the transaction, and nothing else. An exception of it rolls back.
+            function: It awaits what it does through the transaction, and nothing else; an exception of it rolls that
+                back. It may share its commit with others, and is called again where that fails.
         """
+        write = Write(function)
         async with self._lock:
-            whole = self._writer.visit(lambda session: self._written(session, function))
+            self._writes.append(write)
+            whole = self._writer.visit(lambda session: self._written(session, write))
         whole.add_done_callback(self._announce)
         value, _ = await _finish(whole)
         return value
 
-    def _written(self, session: Session, function: Callable[[Transaction], Coroutine[Any, Any, T]]) -> tuple[T, About]:
-        transaction = Transaction(Here(session))
-        try:
-            value = driven(function(transaction))
-        except BaseException:
-            transaction.ended(session, "ROLLBACK")
-            raise
-        return value, self._committed(session, transaction)
+    def _written(self, session: Session, write: Write[T]) -> tuple[T, About]:
+        if write.transaction is None:
+            together = [self._writes.popleft() for _ in range(min(len(self._writes), _TOGETHER))]
+            commit(session, together)
+            self._clean_up(session, *(one.transaction for one in together if one.transaction is not None))
+        return write.value(), set() if write.transaction is None else write.transaction.about
 
     def _announce(self, written: asyncio.Future[tuple[Any, About]]) -> None:
         if not written.cancelled() and written.exception() is None and (about := written.result()[1]):
@@ -127,16 +134,19 @@ class Database:
             except BaseException:  # cancelled too: nobody may find half a transaction open
                 await _finish(self._writer.visit(lambda session: transaction.ended(session, "ROLLBACK")))
                 raise
-            commit = self._writer.visit(lambda session: (None, self._committed(session, transaction)))
-            commit.add_done_callback(self._announce)
-            await _finish(commit)
+            ending = self._writer.visit(lambda session: (None, self._committed(session, transaction)))
+            ending.add_done_callback(self._announce)
+            await _finish(ending)
 
     def _committed(self, session: Session, transaction: Transaction) -> About:
         transaction.ended(session, "COMMIT")
-        self._is_erasing = self._is_erasing or transaction.has_erased
+        self._clean_up(session, transaction)
+        return transaction.about
+
+    def _clean_up(self, session: Session, *committed: Transaction) -> None:
+        self._is_erasing = self._is_erasing or any(one.has_erased for one in committed)
         if self._is_erasing:
             self._empty_log(session.driver)
-        return transaction.about
 
     def _empty_log(self, driver: sqlite3.Connection) -> None:
         """Empty the write-ahead log; the next commit tries again where a reader, or a full disk, is in the way."""

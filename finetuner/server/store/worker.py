@@ -92,6 +92,7 @@ class Worker:
                 self._tell()
             # Nobody's values are kept while the next ones are waited for.
             del handed, future, function, result, error
+        self._tell()  # of what was done just before the end
         if session is not None:
             session.close()
 
