@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import re
-import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 
@@ -116,7 +116,7 @@ def _guarded(route: Route, handler: Handler) -> Handler:
 async def _boundary(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer every exception as JSON, or as a page to people; what is no refusal is a fault, and goes to the log."""
     given = request.headers.get("X-Request-Id", "")
-    request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    request_id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(64):016x}"
     request[keys.REQUEST_ID] = request_id
     try:
         return await handler(request)
@@ -154,7 +154,7 @@ async def _parts(app: web.Application) -> AsyncIterator[None]:
         await blobs_store.collect()
         app[keys.DATABASE] = database
         app[keys.BLOBS] = blobs_store
-        app[keys.HUB] = await stack.enter_async_context(Hub(database))
+        app[keys.HUB] = Hub(database)
         app[keys.SCHEDULER] = await stack.enter_async_context(
             Scheduler(settings, database, blobs_store, app[PRESENCE].stopping.set)
         )

@@ -27,14 +27,14 @@ async def identify(request: web.Request, who: Who) -> None:
     token = bearer(request)
     if token is None:
         raise NotLoggedIn("this call needs a token, sent as 'Authorization: Bearer TOKEN'")
-    async with request.app[keys.DATABASE].read() as conn:
-        user = await users.by_token(conn, token)
+    sha256 = users.token_sha256(token)
+    user = await request.app[keys.DATABASE].reading(lambda conn: users.by_token_sha256(conn, sha256))
     if user is None:
         raise NotLoggedIn("this token is unknown to the server, or was disabled")
     if who == "admin" and not user.is_admin:
         raise NotAllowed(f"this call is for admins, and {user.name!r} is none")
     request[keys.USER] = user
-    request[keys.TOKEN_SHA256] = users.token_sha256(token)
+    request[keys.TOKEN_SHA256] = sha256
 
 
 def bearer(request: web.Request) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from functools import partial
 from typing import Final
 
 import attrs
@@ -98,29 +99,27 @@ class Follower:
         if is_silent == self.is_stalled:
             return
         since = clock.text_of(heard_at) if is_silent else None
-        async with self.database.write() as tx:
-            await stalls.mark(tx, self.run_id, since)
+        await self.database.writing(lambda tx: stalls.mark(tx, self.run_id, since))
         self.is_stalled = is_silent
         _log.info("run stalled" if is_silent else "run goes on", run_id=self.run_id)
 
     async def _take_in(self, look: Look) -> None:
         found = digest(look.events)
-        async with self.database.write() as tx:
-            await runs.apply_events(
-                tx,
-                self.run_id,
-                from_offset=self.offset,
-                to_offset=look.offset,
-                progress=found.progress,
-                metrics=found.metrics,
-                examples=found.examples,
-            )
+        take_in = partial(
+            runs.apply_events,
+            run_id=self.run_id,
+            from_offset=self.offset,
+            to_offset=look.offset,
+            progress=found.progress,
+            metrics=found.metrics,
+            examples=found.examples,
+        )
+        await self.database.writing(take_in)
         self.offset = look.offset
 
     async def _end(self, end: Exit) -> None:
         """Write the end down; the artifact is in the store before the run is FINISHED."""
-        async with self.database.read() as conn:
-            last = ending(end, await scheduling.details(conn, self.run_id))
+        last = ending(end, await self.database.reading(lambda conn: scheduling.details(conn, self.run_id)))
         sha256, size_bytes = None, None
         if last.status is RunStatus.FINISHED and end.artifact_bytes is not None:
             try:
@@ -129,16 +128,16 @@ class Follower:
                 text = "the artifact it had left is gone from its run directory"
                 failure = Failure(type="ArtifactLost", message=text, hint="submit the run again")
                 last = Ending(status=RunStatus.FAILED, details=text, failure=failure)
-        async with self.database.write() as tx:
-            await runs.ended(
-                tx,
-                self.run_id,
-                status=last.status,
-                details=last.details,
-                failure=last.failure,
-                artifact_sha256=sha256,
-                artifact_size=size_bytes,
-            )
+        end_it = partial(
+            runs.ended,
+            run_id=self.run_id,
+            status=last.status,
+            details=last.details,
+            failure=last.failure,
+            artifact_sha256=sha256,
+            artifact_size=size_bytes,
+        )
+        await self.database.writing(end_it)
         _log.info("run ended", run_id=self.run_id, status=last.status, details=last.details)
 
     async def _lost(self, error: Exception) -> None:
@@ -146,5 +145,6 @@ class Follower:
         hint = "submit it again; its run directory was changed or removed"
         told = self.executor.told(error)
         failure = Failure(type="Lost", message=told, hint=hint)
-        async with self.database.write() as tx:
-            await runs.ended(tx, self.run_id, status=RunStatus.FAILED, details=f"lost: {told}", failure=failure)
+        details = f"lost: {told}"
+        end_it = partial(runs.ended, run_id=self.run_id, status=RunStatus.FAILED, details=details, failure=failure)
+        await self.database.writing(end_it)

@@ -1,22 +1,15 @@
-"""Tells whoever waits that something changed: one look at the database a commit, however many wait."""
+"""Tells whoever waits that something changed: a commit says itself what it is about, whatever waits or does not."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
-from types import TracebackType
-from typing import Final, Self
-
-import structlog
+from collections.abc import Set as AbstractSet
+from typing import Self
 
 from finetuner.server.logfeed import LogFeeds
-from finetuner.server.store import changes, scheduling
 from finetuner.server.store.database import Database
-
-_BATCH: Final = 1000
-_RETRY_S: Final = 1.0
-_log = structlog.get_logger(__name__)
 
 
 class Waiter:
@@ -50,16 +43,15 @@ class Waiter:
 
 
 class Hub:
-    """Follows the changes of a database.
+    """Tells of the changes that a database commits.
 
     Args:
-        database: Its commits are followed while the hub is entered.
+        database: The one.
 
     Example:
-        async with Hub(database) as hub:
-            with hub.waiter(owner_id=7) as waiter:   # enter first, then read: nothing falls between
-                ...
-                await waiter.wait()
+        with hub.waiter(owner_id=7) as waiter:   # enter first, then read: nothing falls between
+            ...
+            await waiter.wait()
     """
 
     def __init__(self, database: Database) -> None:
@@ -67,52 +59,13 @@ class Hub:
         """By the owner's number or the run's id."""
         self.logs: LogFeeds = LogFeeds(self, database)
         """The logs that are followed; the end of a run is a change like any other."""
-        self.cursor: int = 0
-        """The last change that waiters were told of."""
-        self._database = database
-        self._commits = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        async with self._database.read() as conn:
-            self.cursor = await changes.newest(conn)
-        self._database.on_change(lambda _: self._commits.set())
-        self._task = asyncio.create_task(self._follow(), name="hub")
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        database.on_change(self._tell)
 
     def waiter(self, *, owner_id: int | None = None, run_ids: Iterable[str] = ()) -> Waiter:
         """Give a waiter for all changes of an owner, or for those of some runs."""
         return Waiter(self, frozenset(run_ids) if owner_id is None else frozenset({owner_id}))
 
-    async def _follow(self) -> None:
-        while True:
-            await self._commits.wait()
-            self._commits.clear()
-            try:
-                await self._catch_up()
-            except Exception:  # noqa: BLE001 - every stream waits for this task: it must outlive a read that failed
-                _log.exception("changes could not be read; trying again")
-                await asyncio.sleep(_RETRY_S)
-                self._commits.set()
-
-    async def _catch_up(self) -> None:
-        is_all = False
-        while not is_all:
-            async with self._database.read() as conn:
-                news = await scheduling.news(conn, self.cursor, _BATCH)
-            if news:
-                self.cursor = news[-1].cursor
-                self._tell({key for row in news for key in (row.owner_id, row.run_id)})
-            is_all = len(news) < _BATCH
-
-    def _tell(self, keys: set[int | str]) -> None:
-        for key in keys & self.waiters.keys():
+    def _tell(self, about: AbstractSet[int | str]) -> None:
+        for key in about & self.waiters.keys():
             for waiter in self.waiters[key]:
                 waiter.tell()

@@ -27,6 +27,8 @@ PIECE_BYTES: Final = 96 * 2**10
 _PIECES: Final = 8
 _SHORTEST_S: Final = 0.05
 _LONGEST_S: Final = 0.25
+_WAITING_S: Final = 5.0
+"""Of a run that waits: its start is a change, which is told."""
 _log = structlog.get_logger(__name__)
 
 
@@ -72,6 +74,7 @@ class LogFeed:
         self._run_dir = run_dir
         self._hub = hub
         self._database = database
+        self._is_waiting = False
         self._pieces: OrderedDict[int, Piece] = OrderedDict()
         """Those of the last streams, in the form that is worth keeping."""
         self._changed = asyncio.Event()
@@ -84,6 +87,8 @@ class LogFeed:
         if known is not None:
             self._pieces.move_to_end(offset)
             return known
+        if offset >= self.size:
+            return None  # nothing is there: a thousand streams that wait open no file for that
         data = whole_lines(self._run_dir, offset, self.size, PIECE_BYTES, is_final=self.ended is not None)
         if not data:
             return None
@@ -125,6 +130,7 @@ class LogFeed:
                     if self._grew():
                         grew_s = time.monotonic()
                     pause_s = min(_LONGEST_S, max(_SHORTEST_S, (time.monotonic() - grew_s) / 8))
+                    pause_s = _WAITING_S if self._is_waiting else pause_s
                     if (await asyncio.wait([told], timeout=pause_s))[0]:
                         told = asyncio.create_task(waiter.wait(), name=f"news of {self._run_id}")
                         await self._look_at_row()
@@ -132,9 +138,9 @@ class LogFeed:
                 told.cancel()
 
     async def _look_at_row(self) -> None:
-        async with self._database.read() as conn:
-            row = await scheduling.status(conn, self._run_id)
+        row = await self._database.reading(lambda conn: scheduling.status(conn, self._run_id))
         self.is_gone = row is None
+        self._is_waiting = row is not None and row[0] is RunStatus.CREATED
         is_ended = row is not None and row[0].is_terminal
         self.size = rundir.log_size(self._run_dir)
         if is_ended:

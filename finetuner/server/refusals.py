@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import orjson
 from aiohttp import web
-from sqlalchemy.exc import DBAPIError
 
 from finetuner import errors
 from finetuner.api.convert import write
@@ -81,8 +80,7 @@ def answer(error: Exception, request_id: str, told: Callable[[Exception], str] =
         return _response(error.status, code, f"{error.reason}", request_id, headers=headers)
     if isinstance(error, web.RequestPayloadError):
         return _response(400, "bad_request", f"the request's body cannot be read: {error}", request_id)
-    origin = error.orig if isinstance(error, DBAPIError) else error
-    if isinstance(origin, Exception) and is_full(origin):
+    if is_full(error):
         return _response(507, "storage_full", "the server's disk is full: free some space there", request_id)
     return None
 

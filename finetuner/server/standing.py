@@ -27,8 +27,7 @@ class Standing:
         seen_s, was_good = self._seen.get(token_sha256, (-_LOOK_S, False))
         if now_s - seen_s < _LOOK_S:
             return was_good
-        async with database.read() as conn:
-            is_good = await users.by_token_sha256(conn, token_sha256) is not None
+        is_good = await database.reading(lambda conn: users.by_token_sha256(conn, token_sha256)) is not None
         if len(self._seen) >= _MOST:
             self._seen.clear()
         self._seen[token_sha256] = (now_s, is_good)

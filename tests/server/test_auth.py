@@ -141,7 +141,7 @@ async def test_a_fault_is_answered_without_its_details(quiet: Service, monkeypat
     async def fail(*_: object) -> None:
         raise KeyError("a secret detail")
 
-    monkeypatch.setattr("finetuner.server.store.users.by_token", fail)
+    monkeypatch.setattr("finetuner.server.store.users.by_token_sha256", fail)
     answer = await quiet.client.call("me")
     assert (answer.status, answer.json["code"]) == (500, "internal")
     assert b"secret detail" not in answer.body

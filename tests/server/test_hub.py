@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
-from finetuner.server import hub as hub_module
 from finetuner.server.hub import Hub, Waiter
-from finetuner.server.store import changes, scheduling
-from finetuner.server.store.database import Database
+from finetuner.server.store import changes, runs, users
+from finetuner.server.store.database import Database, Transaction
+from finetuner.server.store.tables import RUNS
+from tests.server.console.many import insert_runs
 
 pytestmark = pytest.mark.anyio
 DEADLINE_S = 30.0
 
 
 @pytest.fixture
-async def hub(database: Database) -> AsyncIterator[Hub]:
-    async with Hub(database) as entered:
-        yield entered
+def hub(database: Database) -> Hub:
+    return Hub(database)
 
 
 async def _append(database: Database, owner_id: int, run_id: str, count: int = 1) -> None:
@@ -56,9 +54,6 @@ async def test_the_owner_and_who_waits_for_the_run_are_told(hub: Hub, database: 
 async def test_what_comes_before_the_wait_is_not_missed(hub: Hub, database: Database) -> None:
     with hub.waiter(owner_id=1) as waiter:
         await _append(database, 1, "a")
-        async with asyncio.timeout(DEADLINE_S):
-            while hub.cursor < 1:  # noqa: ASYNC110 - nobody may wait for the event yet
-                await asyncio.sleep(0)
         await _told(waiter)
 
 
@@ -68,25 +63,6 @@ async def test_many_changes_of_one_commit_are_all_told(hub: Hub, database: Datab
             for run_id in [*("r" * 2500), "last"]:
                 await changes.append(tx, owner_id=1, run_id=run_id, run_seq=1, kind="status", before=None, after=None)
         await _told(waiter)
-    assert hub.cursor == 2501
-
-
-async def test_a_read_that_failed_is_made_up_for(hub: Hub, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "_RETRY_S", 0.001)
-    read = scheduling.news
-    failed: list[str] = []
-
-    async def fail_once(*given: Any) -> Any:
-        if not failed:
-            failed.append("once")
-            raise OSError("the disk had a moment")
-        return await read(*given)
-
-    monkeypatch.setattr(scheduling, "news", fail_once)
-    with hub.waiter(owner_id=1) as waiter:
-        await _append(database, 1, "a")
-        await _told(waiter)
-    assert failed
 
 
 async def test_who_left_is_forgotten(hub: Hub) -> None:
@@ -95,11 +71,28 @@ async def test_who_left_is_forgotten(hub: Hub) -> None:
     assert not hub.waiters
 
 
-async def test_a_new_hub_begins_where_the_changes_end(database: Database) -> None:
-    await _append(database, 1, "a", 3)
-    async with Hub(database) as hub:
-        assert hub.cursor == 3
-        with hub.waiter(owner_id=1) as waiter:
-            await _append(database, 1, "a")
-            await _told(waiter)
-        assert hub.cursor == 4
+async def test_a_transaction_that_is_rolled_back_tells_nobody(hub: Hub, database: Database) -> None:
+    async def break_off(tx: Transaction) -> None:
+        await changes.append(tx, owner_id=1, run_id="a", run_seq=1, kind="status", before=None, after=None)
+        raise LookupError
+
+    with hub.waiter(owner_id=1) as waiter:
+        told = asyncio.create_task(waiter.wait())
+        with pytest.raises(LookupError):
+            await database.writing(break_off)
+        async with asyncio.timeout(DEADLINE_S):
+            await database.reading(changes.newest)
+        assert not told.done()
+        await _append(database, 1, "a")
+        async with asyncio.timeout(DEADLINE_S):
+            await told
+
+
+async def test_a_deletion_is_told_to_the_owner_and_to_who_waits_for_the_run(hub: Hub, database: Database) -> None:
+    async with database.write() as tx:
+        owner = await users.create(tx, "somebody")
+    (row,) = await insert_runs(database, 1, user="somebody")
+    with hub.waiter(owner_id=owner.id) as of_owner, hub.waiter(run_ids=[row["id"]]) as of_run:
+        await database.writing(lambda tx: runs.delete_where(tx, RUNS.c.owner_id == owner.id))
+        await _told(of_owner)
+        await _told(of_run)

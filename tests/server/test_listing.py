@@ -3,13 +3,18 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select, text
 
 from finetuner.api.paging import Pager, RangeRequest, read_page
+from finetuner.api.types import Progress, RunStatus
+from finetuner.errors import Failure
 from finetuner.server.store import runs
-from finetuner.server.store.tables import RUNS
+from finetuner.server.store.database import Transaction
+from finetuner.server.store.tables import RUN_COUNTS, RUNS
 from tests.server.serving import Client, Service
 
 pytestmark = pytest.mark.anyio
@@ -123,3 +128,84 @@ async def test_a_plan_names_ranges_up_to_the_last_row(client: Client) -> None:
     assert [run["seq"] for run in body["items"]] == made[:3:-1]
     assert (body["total"], body["next"], body["ranges"]) == (7, None, [[made[4], made[1]], [made[1], 0]])
     assert all("config" not in run for run in body["items"])
+
+
+async def test_a_list_tells_the_same_of_a_run_as_the_run_itself(client: Client, quiet: Service) -> None:
+    odd = 'quo"te \\ back\nline \x00 nul \x1f \x7f é \U0001f600 </script> %s %d'
+    runs_made = [await client.run(description=odd, tags=["a b", 'q"']) for _ in range(3)]
+    failure = Failure(type="Odd", message=odd, hint=None)
+    async with quiet.database.write() as tx:
+        await runs.started(tx, runs_made[1]["id"], "cpu", cpus=3, gpus=0, details=odd)
+        await runs.apply_events(
+            tx,
+            runs_made[1]["id"],
+            from_offset=0,
+            to_offset=5,
+            progress=Progress(phase="training", loss=0.125),
+            metrics={"after": {"recall": 1e-9}},
+        )
+        await runs.ended(tx, runs_made[2]["id"], status=RunStatus.FAILED, details=odd, failure=failure)
+    for with_config in (0, 1):
+        rows = (await client.call("runs_list", {"with_config": with_config})).json["items"]
+        assert len(rows) == 3
+        for row in rows:
+            assert row == (await client.call("run_get", {"with_config": with_config}, id=row["id"])).json
+
+
+async def test_places_in_the_queue_are_counted_from_either_end(client: Client, quiet: Service) -> None:
+    made = [await client.run() for _ in range(9)]
+    async with quiet.database.write() as tx:
+        for run in (made[0], made[3], made[7]):
+            assert await runs.started(tx, run["id"], "cpu")
+    waiting = [run for run in made if run not in (made[0], made[3], made[7])]
+    rows = (await client.call("runs_list", {"limit": 4})).json["items"]
+    assert [row["queue_position"] for row in rows] == [5, None, 4, 3]
+    places = [(await client.call("run_get", id=run["id"])).json["queue_position"] for run in waiting]
+    assert places == list(range(6))
+
+
+@pytest.mark.parametrize("where", [{}, {"experiment": "default"}, {"status": "CREATED"}, {"before_seq": 20}])
+async def test_totals_are_right_whichever_way_they_are_counted(
+    client: Client, quiet: Service, where: dict[str, object]
+) -> None:
+    made = [await client.run() for _ in range(25)]
+    await client.call("run_cancel", id=made[2]["id"])
+    for run in (made[4], made[5]):
+        await client.call("run_delete", id=run["id"])
+    every = await listed(client, limit=100, concurrency=1)
+    which = [
+        row
+        for row in every
+        if row["status"] == where.get("status", row["status"]) and row["seq"] < int(str(where.get("before_seq", 10**9)))
+    ]
+    page = (await client.call("runs_list", {**where, "page": 2, "size": 10})).json
+    assert (page["total"], [row["seq"] for row in page["items"]]) == (len(which), [row["seq"] for row in which[10:20]])
+    plan = (await client.call("runs_list", {**where, "limit": 7})).json
+    assert plan["total"] == len(which)
+    ends = [row["seq"] for row in which[6::7]]
+    assert [tuple(pair) for pair in plan["ranges"]][: len(ends) - 1] == list(pairwise(ends))
+    counted = (await client.call("runs_list", {**where, "count": "status"})).json["counts"]
+    assert sum(counted.values()) == len(which)
+
+
+async def test_the_kept_counts_follow_every_change_of_a_run(client: Client, quiet: Service) -> None:
+    made = [await client.run() for _ in range(6)]
+    async with quiet.database.write() as tx:
+        assert await runs.started(tx, made[0]["id"], "cpu")
+        assert await runs.ended(tx, made[1]["id"], status=RunStatus.FAILED, details="")
+        await runs.delete_where(tx, RUNS.c.id == made[2]["id"])
+        await runs.delete_where(tx, RUNS.c.id == made[3]["id"])
+        await runs.forget(tx, made[3]["id"])
+    with pytest.raises(ZeroDivisionError):
+        await quiet.database.writing(lambda tx: _broken_off(tx, made[4]["id"]))
+    kept = select(RUN_COUNTS.c.status, RUN_COUNTS.c.is_listed, RUN_COUNTS.c.n).where(RUN_COUNTS.c.n != 0)
+    true = select(RUNS.c.status, RUNS.c.experiment_id.is_not(None), func.count()).group_by(text("1, 2"))
+    async with quiet.database.read(is_snapshot=True) as conn:
+        rows = {tuple(row) for row in await conn.all(kept)}
+        assert rows == {tuple(row) for row in await conn.all(true)}
+    assert ("CREATED", False, 1) in rows
+
+
+async def _broken_off(tx: Transaction, run_id: str) -> None:
+    assert await runs.started(tx, run_id, "cpu")
+    raise ZeroDivisionError

@@ -19,7 +19,7 @@ from typing import Any
 
 import attrs
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from finetuner.api.types import Progress
 from finetuner.errors import Conflict, StateCorrupt, StorageFull
@@ -32,6 +32,7 @@ from finetuner.server.settings import Settings, count_gpus, job_argv
 from finetuner.server.store import listing, runs
 from finetuner.server.store.database import Database
 from finetuner.server.store.runs import QueuedRun
+from finetuner.server.store.tables import SECRETS
 from tests.rundir_support import end, processes
 from tests.server.serving import Service, make_settings, serving, starting_nothing
 
@@ -313,7 +314,7 @@ async def test_a_job_gets_its_spec_its_secrets_and_the_callers_folder(settings: 
         assert spec["data"] == {"pairs": str(settings.blobs_dir / sha256[:2] / sha256)}
         assert (spec["run_id"], spec["device"], spec["model_path"]) == (run["id"], "cpu", None)
         async with service.database.read() as conn:
-            kept = await conn.all(text("SELECT json FROM secrets"))
+            kept = await conn.all(select(SECRETS.c.json))
         assert [json.loads(row.json) for row in kept] == [{"SECRET": None}], "the name alone is kept"
     for path in settings.state_dir.rglob("*"):
         if path.is_file():

@@ -139,3 +139,27 @@ def test_a_migration_that_breaks_off_leaves_nothing_behind(path: Path, monkeypat
     schema.prepare(path)
     with closing(sqlite3.connect(path)) as raw:
         assert raw.execute("SELECT version_num FROM alembic_version").fetchall() == [(schema.HEAD,)]
+
+
+def test_runs_of_an_older_database_are_counted(path: Path) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    path.parent.mkdir()
+    engine = create_engine(f"sqlite:///{path}")
+    insert = (
+        "INSERT INTO runs (seq, id, owner_id, experiment_id, name, status, details, task, description, tags, config,"
+        " artifact_id, metrics, examples, public, created_at, events_offset, cancel_requested, deleting) VALUES (:seq,"
+        " :seq, 1, :of, :seq, :status, '', 'training', '', '[]', '{}', :seq, '{}', '{}', 0, '', 0, 0, 0)"
+    )
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        connection.execute(text("INSERT INTO users VALUES (1, 'ada', 0, 0, '')"))
+        connection.execute(text("INSERT INTO experiments VALUES (1, 1, 'default', '', '')"))
+        for seq, experiment_id, status in ((1, 1, "FAILED"), (2, 1, "CREATED"), (3, None, "CREATED"), (4, 1, "FAILED")):
+            connection.execute(text(insert), {"seq": seq, "of": experiment_id, "status": status})
+    engine.dispose()
+    schema.prepare(path)
+    with closing(sqlite3.connect(path)) as raw:
+        counted = raw.execute("SELECT status, is_listed, n FROM run_counts ORDER BY 1, 2").fetchall()
+        assert counted == [("CREATED", 0, 1), ("CREATED", 1, 1), ("FAILED", 1, 2)]

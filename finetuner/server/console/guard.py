@@ -95,8 +95,7 @@ async def identify(request: web.Request) -> None:
     session = sessions.get(request.cookies.get(cookie_name(request), ""))
     if session is None:
         raise NotLoggedIn("log in to see this page")
-    async with request.app[keys.DATABASE].read() as conn:
-        user = await users.by_token_sha256(conn, session.token_sha256)
+    user = await request.app[keys.DATABASE].reading(lambda conn: users.by_token_sha256(conn, session.token_sha256))
     if user is None:
         raise NotLoggedIn("the token of this session was replaced, or its user disabled: log in again")
     request[SESSION] = session

@@ -209,7 +209,8 @@ def say_end(run_dir: Path, text: str) -> None:
         run_dir.mkdir(mode=0o700, exist_ok=True)
         for name, data in (("alive", b""), ("log", text.encode(errors="replace") + b"\n")):
             with suppress(FileExistsError):
-                _write_new(run_dir / name, data)
+                # A power cut may take these words: the row, which a cancel waits for, has them too.
+                _write_new(run_dir / name, data, is_synced=False)
 
 
 def is_held(run_dir: Path) -> bool:
@@ -394,12 +395,13 @@ def _objects(lines: bytes) -> Iterator[dict[str, Any]]:
             yield value
 
 
-def _write_new(path: Path, data: bytes, *, replace: bool = False) -> None:
+def _write_new(path: Path, data: bytes, *, replace: bool = False, is_synced: bool = True) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if replace else os.O_EXCL)
     with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+        if is_synced:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _write_again(path: Path, value: dict[str, Any]) -> None:

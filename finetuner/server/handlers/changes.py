@@ -7,6 +7,7 @@ import contextlib
 import json
 import socket
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -22,10 +23,8 @@ from finetuner.server.hub import Hub, Waiter
 from finetuner.server.refusals import Refusal
 from finetuner.server.store import changes, listing, runs
 from finetuner.server.store.changes import ChangeRow
-from finetuner.server.store.database import Database
+from finetuner.server.store.database import Connection, Database
 from finetuner.server.store.listing import RunFilter
-from finetuner.server.store.run_columns import WITHOUT_CONFIG
-from finetuner.server.store.tables import RUNS
 from finetuner.server.stream import EventStream, StreamCut
 
 MAX_RUNS: Final = 100
@@ -58,10 +57,8 @@ async def stream(request: web.Request) -> web.StreamResponse:
     subject = _subject(request)
     database = request.app[keys.DATABASE]
     with subject.waiter(request.app[keys.HUB]) as waiter:
-        async with database.read() as conn:
-            # Read before the snapshot, so that a change during it is not missed.
-            cursor = await changes.newest(conn)
-            oldest = await changes.oldest(conn)
+        # Read before the snapshot, so that a change during it is not missed.
+        oldest, cursor = await database.reading(changes.known)
         if since is not None and (since < oldest or since > cursor):
             raise Refusal(
                 410, "cursor_too_old", f"changes after {since} are no longer known: list the runs, and watch from there"
@@ -101,24 +98,17 @@ def _subject(request: web.Request) -> Subject:
 
 
 async def _snapshot(events: EventStream, database: Database, subject: Subject) -> None:
-    before_seq: int | None = None
+    which = RunFilter(owner_id=subject.owner_id, experiment=subject.experiment, run_ids=subject.run_ids)
     while True:
-        which = RunFilter(owner_id=subject.owner_id, experiment=subject.experiment, before_seq=before_seq)
-        async with database.read(is_snapshot=True) as conn:
-            if subject.run_ids:
-                rows: Sequence[Any] = await runs.listed_ids(conn, subject.owner_id, subject.run_ids)
-            else:
-                newest_first = which.select(*WITHOUT_CONFIG).order_by(RUNS.c.seq.desc())
-                rows = await conn.all(newest_first.limit(SNAPSHOT_RUNS))
-            encoded = await listing.encode(conn, rows)
-        if subject.experiment is not None:
-            pairs = zip(rows, encoded, strict=True)
-            encoded = [one for row, one in pairs if row.experiment_name == subject.experiment]
-        if encoded:
-            await events.send(encode([Event(None, "snapshot", (b"[" + b",".join(encoded) + b"]").decode())]))
-        if subject.run_ids or len(rows) < SNAPSHOT_RUNS:
+        rows = await database.reading(
+            partial(listing.newest, which=which, limit=SNAPSHOT_RUNS, with_config=False), is_snapshot=True
+        )
+        if rows:
+            encoded = b"[" + b",".join(item for _, item in rows) + b"]"
+            await events.send(encode([Event(None, "snapshot", encoded.decode())]))
+        if len(rows) < SNAPSHOT_RUNS:
             return
-        before_seq = rows[-1].seq
+        which = attrs.evolve(which, before_seq=rows[-1][0])
 
 
 async def _settle(events: EventStream, database: Database, subject: Subject, cursor: int) -> int:
@@ -131,16 +121,11 @@ async def _settle(events: EventStream, database: Database, subject: Subject, cur
     """
     is_all = False
     while not is_all:
-        async with database.read(is_snapshot=True) as conn:
-            if cursor < await changes.oldest(conn):
-                raise StreamCut
-            found = await changes.after(conn, subject.owner_id, cursor, BATCH, subject.run_ids or None)
-            last = {change.run_id: change for change in found if _is_about(change, subject)}
-            encoded = await listing.encode(conn, [change.run for change in last.values() if change.run is not None])
-            is_all = len(found) < BATCH
-            cursor = await changes.newest(conn) if is_all else found[-1].cursor
+        correction = await database.reading(partial(_correction, subject=subject, cursor=cursor), is_snapshot=True)
+        if correction is None:
+            raise StreamCut
+        cursor, is_all, encoded, gone = correction
         corrected = [Event(None, "snapshot", (b"[" + b",".join(encoded) + b"]").decode())] if encoded else []
-        gone = [change.run_id for change in last.values() if change.run is None]
         if gone:
             corrected.append(Event(None, "deleted", json.dumps(gone)))
         if corrected:
@@ -148,14 +133,29 @@ async def _settle(events: EventStream, database: Database, subject: Subject, cur
     return cursor
 
 
+async def _correction(
+    conn: Connection, *, subject: Subject, cursor: int
+) -> tuple[int, bool, list[bytes], list[str]] | None:
+    """Give the cursor that is reached, whether that is the newest, runs that changed since, and ids of those gone.
+
+    None where the changes since are forgotten.
+    """
+    if cursor < await changes.oldest(conn):
+        return None
+    found = await changes.after(conn, subject.owner_id, cursor, BATCH, subject.run_ids or None)
+    last = {change.run_id: change for change in found if _is_about(change, subject)}
+    encoded = await listing.encode(conn, [change.run for change in last.values() if change.run is not None])
+    is_all = len(found) < BATCH
+    reached = await changes.newest(conn) if is_all else found[-1].cursor
+    return reached, is_all, encoded, [change.run_id for change in last.values() if change.run is None]
+
+
 async def _follow(events: EventStream, database: Database, waiter: Waiter, subject: Subject, cursor: int) -> None:
     is_behind = False
     while True:
         # All at once where it is behind: what is told is put together of several statements.
-        async with database.read(is_snapshot=is_behind) as conn:
-            oldest = await changes.oldest(conn)
-            read = changes.last_after if is_behind else changes.after
-            found = await read(conn, subject.owner_id, cursor, BATCH, subject.run_ids or None)
+        read = partial(_since, subject=subject, cursor=cursor, is_behind=is_behind)
+        oldest, found = await database.reading(read, is_snapshot=is_behind)
         if cursor < oldest:
             # Its client took so long that changes were forgotten meanwhile: it comes again and is told so.
             return
@@ -170,6 +170,12 @@ async def _follow(events: EventStream, database: Database, waiter: Waiter, subje
                 await events.send(encode(_event(change) for change in told))
         if not is_behind:
             await _next(events, waiter)
+
+
+async def _since(conn: Connection, *, subject: Subject, cursor: int, is_behind: bool) -> tuple[int, list[ChangeRow]]:
+    read = changes.last_after if is_behind else changes.after
+    oldest = await changes.oldest(conn)
+    return oldest, await read(conn, subject.owner_id, cursor, BATCH, subject.run_ids or None)
 
 
 async def _next(events: EventStream, waiter: Waiter) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -28,14 +27,16 @@ from finetuner.server.store.tables import RUNS
 
 async def cancel(request: web.Request) -> web.Response:
     """Ask a run to end; asking again, or asking one that has ended, changes nothing."""
-    async with request.app[keys.SCHEDULER].starting, request.app[keys.DATABASE].write() as tx:
-        row = await asked.run_row(request, tx)
-        status = await _ask_to_end(request, tx, row)
+
+    async def write(tx: Transaction) -> tuple[RunStatus | None, Row[Any]]:
+        status = await _ask_to_end(request, tx, await asked.run_row(request, tx))
+        return status, await asked.run_row(request, tx, with_config=True)
+
+    async with request.app[keys.SCHEDULER].starting:
+        status, row = await request.app[keys.DATABASE].writing(write)
     if status is RunStatus.STARTED:
         await request.app[keys.SCHEDULER].cancel(row.id)
-    async with request.app[keys.DATABASE].read() as conn:
-        row = await asked.run_row(request, conn, with_config=True)
-    return asked.json_response(runs.to_json(row))
+    return asked.json_response(runs.to_json(row, with_config=True))
 
 
 async def batch(request: web.Request) -> web.Response:
@@ -46,17 +47,19 @@ async def batch(request: web.Request) -> web.Response:
         raise refusal(errors)
     user = user_of(request)
     ids = list(dict.fromkeys(body.ids))
-    started: list[str] = []
-    async with request.app[keys.SCHEDULER].starting, request.app[keys.DATABASE].write() as tx:
+
+    async def write(tx: Transaction) -> tuple[list[str], list[str]]:
         if body.action == "delete":
-            done = await runs.delete_where(tx, RUNS.c.owner_id == user.id, RUNS.c.id.in_(ids))
-        elif body.action == "tag":
-            done = [row.id for row in await runs.listed_ids(tx, user.id, ids) if await _tag(tx, row, body.update)]
-        else:
-            found = await runs.listed_ids(tx, user.id, ids)
-            live = [row for row in found if not lifecycle.is_terminal(RunStatus(row.status))]
-            done = [row.id for row in live]
-            started = [row.id for row in live if await _ask_to_end(request, tx, row) is RunStatus.STARTED]
+            return await runs.delete_where(tx, RUNS.c.owner_id == user.id, RUNS.c.id.in_(ids)), []
+        found = await runs.listed_ids(tx, user.id, ids)
+        if body.action == "tag":
+            return [row.id for row in found if await _tag(tx, row, body.update)], []
+        live = [row for row in found if not lifecycle.is_terminal(RunStatus(row.status))]
+        started = [row.id for row in live if await _ask_to_end(request, tx, row) is RunStatus.STARTED]
+        return [row.id for row in live], started
+
+    async with request.app[keys.SCHEDULER].starting:
+        done, started = await request.app[keys.DATABASE].writing(write)
     if body.action == "delete":
         asked.remove_runs(request, done)
     for run_id in started:
@@ -83,7 +86,7 @@ async def _tag(tx: Transaction, row: Row[Any], wanted: RunUpdate) -> bool:
 async def _ask_to_end(request: web.Request, tx: Transaction, row: Row[Any]) -> RunStatus | None:
     """Ask a run to end, and give its status now; the log of one that never starts says so before its row does."""
     if row.status == RunStatus.CREATED:
-        await asyncio.to_thread(request.app[keys.SCHEDULER].executor.say_end, row.id, runs.CANCELLED_BEFORE)
+        request.app[keys.SCHEDULER].executor.say_end(row.id, runs.CANCELLED_BEFORE)
     status = await runs.request_cancel(tx, row.id)
     if status is RunStatus.STARTED and not row.details.startswith(STOPPING):
         await runs.set_details(tx, row.id, f"{STOPPING}cancelled by {user_of(request).name}")

@@ -17,6 +17,7 @@ from finetuner.errors import FieldError, InvalidInput
 from finetuner.server import asked, keys
 from finetuner.server.auth import user_of
 from finetuner.server.store import experiments, listing, run_secrets, runs
+from finetuner.server.store.database import Connection, Transaction
 from finetuner.server.store.listing import RunFilter
 from finetuner.server.store.tables import RUNS
 
@@ -29,17 +30,19 @@ async def get(request: web.Request) -> web.Response:
     """Give one run."""
     asked.only(request, "with_config")
     with_config = asked.flag(request, "with_config", default=True)
-    async with request.app[keys.DATABASE].read() as conn:
+
+    async def read(conn: Connection) -> bytes:
         row = await asked.run_row(request, conn, with_config=with_config)
         place = await runs.queue_position(conn, row)
-        secret_names = await run_secrets.names(conn, row.id)
-    return asked.json_response(runs.to_json(row, queue_position=place, secret_names=secret_names))
+        names = await run_secrets.names(conn, row.id)
+        return runs.to_json(row, with_config=with_config, queue_position=place, secret_names=names)
+
+    return asked.json_response(await request.app[keys.DATABASE].reading(read))
 
 
 async def status(request: web.Request) -> web.Response:
     """Give the status of a run, and a line about it."""
-    async with request.app[keys.DATABASE].read() as conn:
-        row = await asked.run_row(request, conn)
+    row = await request.app[keys.DATABASE].reading(lambda conn: asked.run_row(request, conn))
     return asked.json_response({"status": row.status, "details": row.details})
 
 
@@ -54,17 +57,21 @@ async def examples(request: web.Request) -> web.Response:
 
 
 async def _results(request: web.Request) -> tuple[str, str]:
-    async with request.app[keys.DATABASE].read() as conn:
+    async def read(conn: Connection) -> tuple[str, str]:
         row = await asked.run_row(request, conn)
         return await runs.results(conn, row.id)
+
+    return await request.app[keys.DATABASE].reading(read)
 
 
 async def delete(request: web.Request) -> web.Response:
     """Delete one run; one that is STARTED is stopped by the scheduler, and gone for readers at once."""
-    async with request.app[keys.DATABASE].write() as tx:
+
+    async def delete_it(tx: Transaction) -> list[str]:
         row = await asked.run_row(request, tx)
-        ids = await runs.delete_where(tx, RUNS.c.id == row.id)
-    asked.remove_runs(request, ids)
+        return await runs.delete_where(tx, RUNS.c.id == row.id)
+
+    asked.remove_runs(request, await request.app[keys.DATABASE].writing(delete_it))
     return asked.json_response({"deleted": 1})
 
 
@@ -87,7 +94,8 @@ async def _list(request: web.Request, which: RunFilter) -> web.Response:
     for name in ("limit", "before_seq", "from_seq", "count"):
         asked.one(request, name)
     span = paging.RangeRequest.from_query(request.query)
-    async with request.app[keys.DATABASE].read(is_snapshot=True) as conn:
+
+    async def read(conn: Connection) -> web.Response:
         if which.experiment is not None:
             await experiments.check_known(conn, which.owner_id, which.experiment)
         if "count" in request.query:
@@ -97,7 +105,9 @@ async def _list(request: web.Request, which: RunFilter) -> web.Response:
         if not is_paged:
             return asked.json_response(await listing.ranges(conn, which, span, with_config=with_config))
         total, items = await listing.page(conn, which, offset=(page - 1) * size, limit=size, with_config=with_config)
-    return asked.pages(items, total=total, page=page, size=size)
+        return asked.pages(items, total=total, page=page, size=size)
+
+    return await request.app[keys.DATABASE].reading(read, is_snapshot=True)
 
 
 async def delete_all(request: web.Request) -> web.Response:
@@ -113,10 +123,12 @@ async def delete_of_experiment(request: web.Request) -> web.Response:
 
 
 async def _delete(request: web.Request, which: RunFilter) -> web.Response:
-    async with request.app[keys.DATABASE].write() as tx:
+    async def delete_them(tx: Transaction) -> list[str]:
         if which.experiment is not None:
             await experiments.check_known(tx, which.owner_id, which.experiment)
-        ids = await runs.delete_where(tx, RUNS.c.seq.in_(which.select(RUNS.c.seq)))
+        return await runs.delete_where(tx, RUNS.c.seq.in_(which.select(RUNS.c.seq)))
+
+    ids = await request.app[keys.DATABASE].writing(delete_them)
     asked.remove_runs(request, ids)
     return asked.json_response({"deleted": len(ids)})
 
@@ -131,7 +143,10 @@ def _filter(request: web.Request, experiment: str | None) -> RunFilter:
         tags=tuple(query.getall("tag", [])),
         task=None if (task := asked.one(request, "task")) is None else _member(Task, "task", task),
         metrics=tuple(_read("metric", MetricThreshold.parse, text) for text in query.getall("metric", [])),
-        **{name: _time(request, name) for name in TIMES},
+        created_after=_time(request, "created_after"),
+        created_before=_time(request, "created_before"),
+        finished_after=_time(request, "finished_after"),
+        finished_before=_time(request, "finished_before"),
         before_seq=asked.number(request, "before_seq"),
     )
 

@@ -24,7 +24,7 @@ from finetuner.server.auth import user_of
 from finetuner.server.checks import Checked
 from finetuner.server.refusals import Refusal
 from finetuner.server.store import datasets, idempotency, runs, submission
-from finetuner.server.store.database import Connection
+from finetuner.server.store.database import Connection, Transaction
 from finetuner.server.store.submission import Submission
 
 KEY_HEADER: Final = "Idempotency-Key"
@@ -43,7 +43,8 @@ async def create(request: web.Request) -> web.Response:
     checked = checks.check(asked_for, request.app[keys.SETTINGS])
     key, body_sha256 = key_of(request), sha256_of(experiment, asked_for)
     owner_id = user_of(request).id
-    async with request.app[keys.DATABASE].write() as tx:
+
+    async def write(tx: Transaction) -> tuple[bytes, bool]:
         row = None if key is None else await earlier(tx, owner_id, key, body_sha256)
         is_new = row is None
         if row is None:
@@ -61,9 +62,12 @@ async def create(request: web.Request) -> web.Response:
             if key is not None:
                 await idempotency.remember(tx, owner_id, key, body_sha256, row.id)
         place = await runs.queue_position(tx, row)
+        return runs.to_json(row, with_config=True, queue_position=place), is_new
+
+    made, is_new = await request.app[keys.DATABASE].writing(write)
     if is_new:
         request.app[keys.SCHEDULER].wake()
-    return asked.json_response(runs.to_json(row, queue_position=place), status=201 if is_new else 200)
+    return asked.json_response(made, status=201 if is_new else 200)
 
 
 def sha256_of(experiment: str, asked_for: RunRequest) -> str:

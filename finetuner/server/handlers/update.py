@@ -36,7 +36,7 @@ async def update(request: web.Request) -> web.Response:
         row = await asked.run_row(request, tx, with_config=True)
         place = await runs.queue_position(tx, row)
         secret_names = await run_secrets.names(tx, row.id)
-    return asked.json_response(runs.to_json(row, queue_position=place, secret_names=secret_names))
+    return asked.json_response(runs.to_json(row, with_config=True, queue_position=place, secret_names=secret_names))
 
 
 HANDLERS: Final[Mapping[str, Handler]] = {"run_update": update, "named_run_update": update}

@@ -12,6 +12,7 @@ from finetuner.api.types import ChangeKind, RunStatus
 from finetuner.server.store import clock
 from finetuner.server.store.database import Connection, Transaction
 from finetuner.server.store.run_columns import WITHOUT_CONFIG
+from finetuner.server.store.statement import among, listed
 from finetuner.server.store.tables import CHANGES, EXPERIMENTS, RUNS, STATE
 
 _TRIMMED: Final = "changes_trimmed"
@@ -21,12 +22,12 @@ _FORGET_PROGRESS: Final = delete(CHANGES).where(
 )
 _AFTER: Final = (
     select(
+        *WITHOUT_CONFIG,
         CHANGES.c.cursor.label("change_cursor"),
         CHANGES.c.kind.label("change_kind"),
         CHANGES.c.run_id.label("change_run_id"),
         CHANGES.c.before.label("change_before"),
         CHANGES.c.after.label("change_after"),
-        *WITHOUT_CONFIG,
     )
     .select_from(
         CHANGES.outerjoin(
@@ -37,7 +38,7 @@ _AFTER: Final = (
     .order_by(CHANGES.c.cursor)
     .limit(bindparam("limit"))
 )
-_AFTER_OF_RUNS: Final = _AFTER.where(CHANGES.c.run_id.in_(bindparam("run_ids", expanding=True)))
+_AFTER_OF_RUNS: Final = _AFTER.where(among(CHANGES.c.run_id, "run_ids"))
 _LATER: Final = CHANGES.alias("later")
 _EARLIER: Final = CHANGES.alias("earlier")
 _FIRST: Final = (
@@ -47,9 +48,9 @@ _FIRST: Final = (
 )
 _IS_LAST: Final = ~exists().where(_LATER.c.run_id == CHANGES.c.run_id, _LATER.c.cursor > CHANGES.c.cursor)
 _LAST: Final = _AFTER.add_columns(_FIRST.label("first_cursor")).where(_IS_LAST)
-_LAST_OF_RUNS: Final = _LAST.where(CHANGES.c.run_id.in_(bindparam("run_ids", expanding=True)))
+_LAST_OF_RUNS: Final = _LAST.where(among(CHANGES.c.run_id, "run_ids"))
 _BEGINNINGS: Final = select(CHANGES.c.cursor, CHANGES.c.kind, CHANGES.c.before).where(
-    CHANGES.c.cursor.in_(bindparam("cursors", expanding=True))
+    among(CHANGES.c.cursor, "cursors")
 )
 _NEWEST: Final = select(func.max(CHANGES.c.cursor))
 _TRIMMED_TO: Final = select(STATE.c.value).where(STATE.c.key == _TRIMMED)
@@ -84,7 +85,8 @@ async def append(
     """
     if kind == "progress":
         await tx.run(_FORGET_PROGRESS, {"of_run": run_id, "of_kind": kind})
-    tx.cursor = await tx.insert(
+    tx.about |= {owner_id, run_id}
+    await tx.insert(
         _INSERT,
         {
             "owner_id": owner_id,
@@ -119,7 +121,7 @@ async def append_deleted(tx: Transaction, rows: Sequence[Row[Any]]) -> None:
             for row in rows
         ],
     )
-    tx.cursor = await tx.scalar(_NEWEST)
+    tx.about |= {key for row in rows for key in (row.owner_id, row.id)}
 
 
 async def after(
@@ -142,7 +144,7 @@ async def after(
     if run_ids is None:
         rows = await conn.all(_AFTER, params)
     else:
-        rows = await conn.all(_AFTER_OF_RUNS, {**params, "run_ids": list(run_ids)})
+        rows = await conn.all(_AFTER_OF_RUNS, {**params, "run_ids": listed(run_ids)})
     return [_change(row) for row in rows]
 
 
@@ -161,8 +163,8 @@ async def last_after(
     if run_ids is None:
         rows = await conn.all(_LAST, params)
     else:
-        rows = await conn.all(_LAST_OF_RUNS, {**params, "run_ids": list(run_ids)})
-    begun = await conn.all(_BEGINNINGS, {"cursors": [row.first_cursor for row in rows]})
+        rows = await conn.all(_LAST_OF_RUNS, {**params, "run_ids": listed(run_ids)})
+    begun = await conn.all(_BEGINNINGS, {"cursors": listed(row.first_cursor for row in rows)})
     beginnings = {row.cursor: row for row in begun}
     return [_summed(_change(row), beginnings[row.first_cursor]) for row in rows]
 
@@ -199,6 +201,11 @@ async def oldest(conn: Connection) -> int:
 async def newest(conn: Connection) -> int:
     """Give the cursor of the last change; 0 where there never was one."""
     return int(await conn.scalar(_NEWEST) or await oldest(conn))
+
+
+async def known(conn: Connection) -> tuple[int, int]:
+    """Give what `oldest` and `newest` give."""
+    return await oldest(conn), await newest(conn)
 
 
 async def trim(tx: Transaction, keep: int) -> int:

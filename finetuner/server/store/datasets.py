@@ -13,13 +13,12 @@ from finetuner.api.names import near_hint
 from finetuner.errors import Conflict, DataNotFound
 from finetuner.server.store import blob_rows, clock
 from finetuner.server.store.database import Connection, Transaction
+from finetuner.server.store.statement import among, listed
 from finetuner.server.store.tables import DATASETS
 
 _MINE: Final = DATASETS.c.owner_id == bindparam("owner")
 _GET: Final = select(DATASETS).where(_MINE, DATASETS.c.name == bindparam("name"))
-_SHA256S: Final = select(DATASETS.c.name, DATASETS.c.sha256).where(
-    _MINE, DATASETS.c.name.in_(bindparam("names", expanding=True))
-)
+_SHA256S: Final = select(DATASETS.c.name, DATASETS.c.sha256).where(_MINE, among(DATASETS.c.name, "names"))
 
 
 def to_wire(row: Row[Any]) -> dict[str, Any]:
@@ -60,7 +59,7 @@ async def list_all(conn: Connection, owner_id: int) -> Sequence[Row[Any]]:
 
 async def sha256s(conn: Connection, owner_id: int, wanted: Iterable[str]) -> dict[str, str]:
     """Give the sha256 of those of the wanted data sets that the user has."""
-    rows = await conn.all(_SHA256S, {"owner": owner_id, "names": sorted(set(wanted))})
+    rows = await conn.all(_SHA256S, {"owner": owner_id, "names": listed(set(wanted))})
     return {row.name: row.sha256 for row in rows}
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import attrs
-from sqlalchemy import JSON, ColumnElement, Row, Select, exists, func, select, type_coerce
+from sqlalchemy import JSON, ColumnElement, Row, Select, bindparam, exists, func, select, type_coerce
 
 from finetuner.api import paging
 from finetuner.api.selecting import COMPARED, MetricThreshold
 from finetuner.api.types import RunStatus, Task
+from finetuner.server.store import queue
 from finetuner.server.store.database import Connection
-from finetuner.server.store.run_columns import WITH_CONFIG, WITHOUT_CONFIG, to_json
+from finetuner.server.store.run_columns import BEGUN_WITH_CONFIG, BEGUN_WITHOUT_CONFIG, completed, to_json
 from finetuner.server.store.runs import JOINED
-from finetuner.server.store.tables import EXPERIMENTS, RUN_TAGS, RUNS
+from finetuner.server.store.tables import EXPERIMENTS, RUN_COUNTS, RUN_TAGS, RUNS
 
 _RANGES: Final = (
     ("created_after", RUNS.c.created_at, operator.ge),
@@ -23,7 +25,13 @@ _RANGES: Final = (
     ("finished_after", RUNS.c.finished_at, operator.ge),
     ("finished_before", RUNS.c.finished_at, operator.lt),
 )
-_CREATED: Final = RUNS.c.status == "CREATED"
+_BEFORE: Final = RUNS.c.seq < bindparam("before")
+_LAST: Final = 2**63 - 1
+"""Every seq is below it."""
+_QUERIES: Final = 32
+_KEPT_COUNTS: Final = select(RUN_COUNTS.c.status, RUN_COUNTS.c.n).where(
+    RUN_COUNTS.c.owner_id == bindparam("owner"), RUN_COUNTS.c.is_listed.is_(True)
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -32,6 +40,8 @@ class RunFilter:
 
     owner_id: int
     experiment: str | None = None
+    run_ids: tuple[str, ...] = ()
+    """One of these; empty for any."""
     statuses: tuple[RunStatus, ...] = ()
     """One of these; empty for any."""
     name_prefix: str | None = None
@@ -52,9 +62,13 @@ class RunFilter:
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Give the conditions on `runs` joined with `experiments`."""
-        given: list[ColumnElement[bool]] = [RUNS.c.owner_id == self.owner_id]
-        if self.experiment is not None:
-            given += [EXPERIMENTS.c.owner_id == self.owner_id, EXPERIMENTS.c.name == self.experiment]
+        given: list[ColumnElement[bool]]
+        if self.experiment is None:
+            given = [RUNS.c.owner_id == self.owner_id, RUNS.c.experiment_id.is_not(None)]
+        else:  # whose experiment it is, its runs are
+            given = [EXPERIMENTS.c.owner_id == self.owner_id, EXPERIMENTS.c.name == self.experiment]
+        if self.run_ids:
+            given.append(RUNS.c.id.in_(self.run_ids))
         if self.statuses:
             given.append(RUNS.c.status.in_(self.statuses))
         if self.name_prefix:
@@ -76,6 +90,10 @@ class RunFilter:
         """Give the query for some columns of these runs."""
         return select(*columns).select_from(JOINED).where(*self.conditions())
 
+    def seqs(self, column: Any) -> Select[Any]:
+        """Give the query for the seqs of these runs, or their number: without their experiments where it can be."""
+        return select(column).select_from(RUNS if self.experiment is None else JOINED).where(*self.conditions())
+
 
 def _meets(threshold: MetricThreshold) -> ColumnElement[bool]:
     """Give the condition that a run has a metric, and that it is on the right side of the value."""
@@ -93,26 +111,17 @@ async def ranges(conn: Connection, which: RunFilter, request: paging.RangeReques
         request: The span.
         with_config: Give each run with its config.
     """
-    span = attrs.evolve(which, before_seq=request.before_seq)
-    query = span.select(*_columns(with_config=with_config)).order_by(RUNS.c.seq.desc()).limit(request.limit + 1)
-    if request.from_seq is not None:
-        query = query.where(RUNS.c.seq >= request.from_seq)
-    found = await conn.all(query)
-    encoded = await encode(conn, found)
-    rows = [(row.seq, item) for row, item in zip(found, encoded, strict=True)]
+    which = attrs.evolve(which, before_seq=request.before_seq)
+    rows = await newest(conn, which, limit=request.limit + 1, with_config=with_config, from_seq=request.from_seq or 0)
     if request.from_seq is not None:
         return paging.encode_page(paging.answer_range(request, rows))
     if len(rows) <= request.limit:
         return paging.encode_page(paging.answer_plan(request, rows, total=len(rows), boundaries=()))
-    total = int(await conn.scalar(span.select(func.count())))
-    numbered = span.select(RUNS.c.seq, func.row_number().over(order_by=RUNS.c.seq.desc()).label("n")).subquery()
-    ends = (
-        select(numbered.c.seq)
-        .where(numbered.c.n % request.limit == 0)
-        .order_by(numbered.c.seq.desc())
-        .limit(paging.MAX_BOUNDARIES)
-    )
-    boundaries = [row.seq for row in await conn.all(ends)]
+    unbounded = attrs.evolve(which, before_seq=None)
+    ends = await conn.all(_page_ends(unbounded), {"before": _before(which), "skip": request.limit - 1})
+    boundaries = [row.seq for row in ends]
+    rest = int(await conn.scalar(_count(unbounded), {"before": boundaries[-1]}))
+    total = len(boundaries) * request.limit + rest
     return paging.encode_page(paging.answer_plan(request, rows, total=total, boundaries=boundaries))
 
 
@@ -120,33 +129,63 @@ async def page(
     conn: Connection, which: RunFilter, *, offset: int, limit: int, with_config: bool
 ) -> tuple[int, list[bytes]]:
     """Give how many runs match, and some of them, newest first, encoded."""
-    total = int(await conn.scalar(which.select(func.count())))
-    query = which.select(*_columns(with_config=with_config)).order_by(RUNS.c.seq.desc()).limit(limit).offset(offset)
-    return total, await encode(conn, await conn.all(query))
+    if which == RunFilter(owner_id=which.owner_id):
+        total = sum((await counts(conn, which)).values())
+    else:
+        total = int(await conn.scalar(_count(attrs.evolve(which, before_seq=None)), {"before": _before(which)}))
+    rows = await newest(conn, which, limit=limit, with_config=with_config, skip=offset)
+    return total, [item for _, item in rows]
 
 
 async def counts(conn: Connection, which: RunFilter) -> dict[str, int]:
     """Give how many runs of each status match."""
-    rows = await conn.all(which.select(RUNS.c.status, func.count().label("n")).group_by(RUNS.c.status))
+    if which == RunFilter(owner_id=which.owner_id):
+        rows = await conn.all(_KEPT_COUNTS, {"owner": which.owner_id})
+    else:
+        rows = await conn.all(which.select(RUNS.c.status, func.count().label("n")).group_by(RUNS.c.status))
     found = {row.status: row.n for row in rows}
     return {status.value: found.get(status.value, 0) for status in RunStatus}
 
 
+async def newest(
+    conn: Connection, which: RunFilter, *, limit: int, with_config: bool, from_seq: int = 0, skip: int = 0
+) -> list[tuple[int, bytes]]:
+    """Give the newest of the runs, encoded as the wire has them, each with its seq."""
+    params = {"before": _before(which), "from": from_seq, "limit": limit, "skip": skip}
+    query = _rows(attrs.evolve(which, before_seq=None), with_config=with_config)
+    rows = [tuple(row) for row in await conn.all(query, params)]
+    waiting = await queue.places(conn, [seq for seq, status, _ in rows if status == "CREATED"])
+    return [(seq, completed(begun, waiting.get(seq))) for seq, _, begun in rows]
+
+
 async def encode(conn: Connection, rows: Sequence[Row[Any]]) -> list[bytes]:
-    """Encode runs as the wire has them, those that wait with their place in the queue."""
-    waiting = await places(conn, [row.seq for row in rows if row.status == RunStatus.CREATED])
+    """Encode runs as the wire has them, without their configs, those that wait with their place in the queue."""
+    waiting = await queue.places(conn, [row.seq for row in rows if row.status == RunStatus.CREATED])
     return [to_json(row, queue_position=waiting.get(row.seq)) for row in rows]
 
 
-async def places(conn: Connection, seqs: list[int]) -> dict[int, int]:
-    """Give the places in the queue of runs that wait."""
-    if not seqs:
-        return {}
-    first, last = min(seqs), max(seqs)
-    ahead = int(await conn.scalar(select(func.count()).where(_CREATED, RUNS.c.seq < first)))
-    between = select(RUNS.c.seq).where(_CREATED, RUNS.c.seq >= first, RUNS.c.seq <= last).order_by(RUNS.c.seq)
-    return {row.seq: ahead + index for index, row in enumerate(await conn.all(between))}
+def _before(which: RunFilter) -> int:
+    return _LAST if which.before_seq is None else which.before_seq
 
 
-def _columns(*, with_config: bool) -> tuple[Any, ...]:
-    return WITH_CONFIG if with_config else WITHOUT_CONFIG
+# Whoever lists runs asks for many pages by the same filters: what they mean is worked out once.
+@lru_cache(_QUERIES)
+def _rows(which: RunFilter, *, with_config: bool) -> Select[Any]:
+    begun = BEGUN_WITH_CONFIG if with_config else BEGUN_WITHOUT_CONFIG
+    query = which.select(RUNS.c.seq, RUNS.c.status, begun).order_by(RUNS.c.seq.desc())
+    return query.where(_BEFORE, RUNS.c.seq >= bindparam("from")).limit(bindparam("limit")).offset(bindparam("skip"))
+
+
+@lru_cache(_QUERIES)
+def _count(which: RunFilter) -> Select[Any]:
+    return which.seqs(func.count()).where(_BEFORE)
+
+
+@lru_cache(_QUERIES)
+def _page_ends(which: RunFilter) -> Select[Any]:
+    """Give the query for the last seq of each full page: from each, it skips the rows of one page in the index."""
+    end = which.seqs(RUNS.c.seq).order_by(RUNS.c.seq.desc()).limit(1).offset(bindparam("skip"))
+    ends = select(end.where(_BEFORE).scalar_subquery().label("seq")).cte("ends", recursive=True)
+    following = end.where(RUNS.c.seq < ends.c.seq).correlate(ends).scalar_subquery()
+    ends = ends.union_all(select(following).where(ends.c.seq.is_not(None)))
+    return select(ends.c.seq).where(ends.c.seq.is_not(None)).limit(paging.MAX_BOUNDARIES)

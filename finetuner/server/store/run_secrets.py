@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import orjson
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from finetuner.server.store.database import Connection, Transaction
 from finetuner.server.store.tables import SECRETS
+
+_GET: Final = select(SECRETS.c.json).where(SECRETS.c.run_id == bindparam("of_run"))
+_SET: Final = update(SECRETS).where(SECRETS.c.run_id == bindparam("of_run"))
 
 
 async def take(tx: Transaction, run_id: str) -> dict[str, str]:
@@ -23,7 +28,7 @@ async def names(conn: Connection, run_id: str) -> list[str]:
 
 
 async def _secrets(conn: Connection, run_id: str) -> dict[str, str | None]:
-    text = await conn.scalar(select(SECRETS.c.json).where(SECRETS.c.run_id == run_id))
+    text = await conn.scalar(_GET, {"of_run": run_id})
     values: dict[str, str | None] = {} if text is None else orjson.loads(text)
     return values
 
@@ -33,5 +38,5 @@ async def erase(tx: Transaction, run_id: str) -> None:
     kept = await names(tx, run_id)
     if kept:
         nothing = orjson.dumps(dict.fromkeys(kept)).decode()
-        await tx.run(update(SECRETS).where(SECRETS.c.run_id == run_id).values(json=nothing))
+        await tx.run(_SET, {"of_run": run_id, "json": nothing})
         tx.has_erased = True

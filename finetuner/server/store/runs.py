@@ -10,13 +10,13 @@ from typing import Any, Final
 
 import attrs
 import orjson
-from sqlalchemy import ColumnElement, Row, Select, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, Update, bindparam, delete, insert, select, update
 
 from finetuner.api import lifecycle
 from finetuner.api.convert import write
 from finetuner.api.types import ChangeKind, Progress, RunStatus, Task
 from finetuner.errors import Failure
-from finetuner.server.store import blob_rows, changes, clock, run_secrets
+from finetuner.server.store import blob_rows, changes, clock, queue, run_secrets
 from finetuner.server.store.database import Connection, Transaction
 from finetuner.server.store.run_columns import WITH_CONFIG, WITHOUT_CONFIG, to_json
 from finetuner.server.store.tables import EXPERIMENTS, RUN_DATA, RUN_TAGS, RUNS, SECRETS
@@ -72,8 +72,16 @@ _DELETING: Final = _ACTIVE.where(RUNS.c.deleting.is_(True))
 _STATE: Final = select(
     RUNS.c.seq, RUNS.c.owner_id, RUNS.c.status, RUNS.c.metrics, RUNS.c.examples, RUNS.c.deleting
 ).where(RUNS.c.id == bindparam("run_id"))
+_SET: Final = update(RUNS).where(RUNS.c.id == bindparam("of_run"))
+_SET_FROM: Final = _SET.where(RUNS.c.status == bindparam("of_status"))
+_SET_WANTED: Final = _SET_FROM.where(RUNS.c.cancel_requested.is_(False), RUNS.c.deleting.is_(False))
+_SET_LIVE: Final = _SET.where(RUNS.c.status.in_((RunStatus.CREATED, RunStatus.STARTED)))
+_SET_AT: Final = _SET.where(RUNS.c.events_offset == bindparam("of_offset"))
+_INSERT_TAGS: Final = insert(RUN_TAGS)
+_FORGET_TAGS: Final = delete(RUN_TAGS).where(RUN_TAGS.c.run_seq == bindparam("of_seq"))
+_ARTIFACT_SHA256: Final = select(RUNS.c.artifact_sha256).where(RUNS.c.id == bindparam("run_id"))
+_FORGET: Final = delete(RUNS).where(RUNS.c.id == bindparam("run_id"), RUNS.c.deleting.is_(True))
 _RESULTS: Final = select(RUNS.c.metrics, RUNS.c.examples).where(RUNS.c.id == bindparam("run_id"))
-_WAITING_BEFORE: Final = select(func.count()).where(RUNS.c.status == "CREATED", RUNS.c.seq < bindparam("seq"))
 
 
 @attrs.frozen(kw_only=True)
@@ -156,7 +164,7 @@ async def queue_position(conn: Connection, row: Row[Any]) -> int | None:
     """Give how many runs are to be started before this one; None when it does not wait."""
     if row.status != RunStatus.CREATED:
         return None
-    return int(await conn.scalar(_WAITING_BEFORE, {"seq": row.seq}))
+    return await queue.place(conn, row.seq)
 
 
 async def queued(conn: Connection, limit: int) -> list[QueuedRun]:
@@ -210,8 +218,7 @@ async def started(
         "details": details,
         "started_at": clock.now(),
     }
-    guard = RUNS.c.cancel_requested.is_(False) & RUNS.c.deleting.is_(False)
-    return await _change_status(tx, run_id, RunStatus.STARTED, values, guard)
+    return await _change_status(tx, run_id, RunStatus.STARTED, values, _SET_WANTED)
 
 
 async def ended(
@@ -251,17 +258,12 @@ async def ended(
 
 
 async def _change_status(
-    tx: Transaction,
-    run_id: str,
-    after: RunStatus,
-    values: Mapping[str, Any],
-    guard: ColumnElement[bool] | None = None,
+    tx: Transaction, run_id: str, after: RunStatus, values: Mapping[str, Any], statement: Update = _SET_FROM
 ) -> bool:
     row = await tx.first(_STATE, {"run_id": run_id})
     if row is None or row.status not in lifecycle.sources(after):
         return False
-    statement = update(RUNS).where(RUNS.c.id == run_id, RUNS.c.status == row.status).values(status=after, **values)
-    if await tx.run(statement if guard is None else statement.where(guard)) != 1:
+    if await tx.run(statement, {"of_run": run_id, "of_status": row.status, "status": after, **values}) != 1:
         return False
     if not row.deleting:
         await changes.append(
@@ -279,10 +281,10 @@ async def _change_status(
 async def update_words(tx: Transaction, row: Row[Any], *, description: str, tags: Sequence[str]) -> None:
     """Change what people say of a run, which may have ended; what it does and did stays."""
     values = {"description": description, "tags": orjson.dumps(list(tags)).decode()}
-    await tx.run(update(RUNS).where(RUNS.c.id == row.id).values(**values))
-    await tx.run(delete(RUN_TAGS).where(RUN_TAGS.c.run_seq == row.seq))
+    await tx.run(_SET, {"of_run": row.id, **values})
+    await tx.run(_FORGET_TAGS, {"of_seq": row.seq})
     if tags:
-        await tx.run(insert(RUN_TAGS), [{"run_seq": row.seq, "tag": tag} for tag in tags])
+        await tx.run(_INSERT_TAGS, [{"run_seq": row.seq, "tag": tag} for tag in tags])
     status = RunStatus(row.status)
     await changes.append(
         tx, owner_id=row.owner_id, run_id=row.id, run_seq=row.seq, kind="changed", before=status, after=status
@@ -291,8 +293,7 @@ async def update_words(tx: Transaction, row: Row[Any], *, description: str, tags
 
 async def set_details(tx: Transaction, run_id: str, details: str) -> None:
     """Say in one line what a run waits for or does; terminal runs keep their last word."""
-    live = RUNS.c.status.in_((RunStatus.CREATED, RunStatus.STARTED))
-    await tx.run(update(RUNS).where(RUNS.c.id == run_id, live).values(details=details))
+    await tx.run(_SET_LIVE, {"of_run": run_id, "details": details})
 
 
 async def apply_events(
@@ -329,8 +330,7 @@ async def apply_events(
         values["metrics"] = orjson.dumps(merged).decode()
     if examples:
         values["examples"] = orjson.dumps({**orjson.loads(row.examples), **examples}).decode()
-    place = (RUNS.c.id == run_id) & (RUNS.c.events_offset == from_offset)
-    if await tx.run(update(RUNS).where(place).values(**values)) != 1:
+    if await tx.run(_SET_AT, {"of_run": run_id, "of_offset": from_offset, **values}) != 1:
         return False
     if not row.deleting and (progress is not None or metrics or examples):
         status = RunStatus(row.status)
@@ -361,7 +361,7 @@ async def request_cancel(tx: Transaction, run_id: str) -> RunStatus | None:
         await ended(tx, run_id, status=RunStatus.FAILED, details=failure.message, failure=failure)
         return RunStatus.FAILED
     if status is RunStatus.STARTED:
-        await tx.run(update(RUNS).where(RUNS.c.id == run_id).values(cancel_requested=True))
+        await tx.run(_SET, {"of_run": run_id, "cancel_requested": True})
     return status
 
 
@@ -386,8 +386,8 @@ async def delete_where(tx: Transaction, *conditions: ColumnElement[bool]) -> lis
 
 async def forget(tx: Transaction, run_id: str) -> None:
     """Take out the row of a deleted run, once its directory is gone; its artifact is removed at the next collection."""
-    await blob_rows.release(tx, await tx.scalar(select(RUNS.c.artifact_sha256).where(RUNS.c.id == run_id)))
-    await tx.run(delete(RUNS).where(RUNS.c.id == run_id, RUNS.c.deleting.is_(True)))
+    await blob_rows.release(tx, await tx.scalar(_ARTIFACT_SHA256, {"run_id": run_id}))
+    await tx.run(_FORGET, {"run_id": run_id})
 
 
 async def listed_ids(conn: Connection, owner_id: int, run_ids: Sequence[str]) -> list[Row[Any]]:

@@ -1,33 +1,21 @@
-"""What the scheduler and the hub ask of all owners' runs at once."""
+"""What the scheduler asks of all owners' runs at once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Row, bindparam, select
+from sqlalchemy import bindparam, select
 
 from finetuner.api.types import RunStatus
 from finetuner.server.store.database import Connection
-from finetuner.server.store.tables import CHANGES, RUNS
+from finetuner.server.store.tables import RUNS
 
-_NEWS: Final = (
-    select(CHANGES.c.cursor, CHANGES.c.owner_id, CHANGES.c.run_id)
-    .where(CHANGES.c.cursor > bindparam("cursor"))
-    .order_by(CHANGES.c.cursor)
-    .limit(bindparam("limit"))
-)
 _STATUSES: Final = select(RUNS.c.id, RUNS.c.status)
 _STATUS: Final = select(RUNS.c.status, RUNS.c.details).where(
     RUNS.c.id == bindparam("run_id"), RUNS.c.deleting.is_(False)
 )
 _DETAILS: Final = select(RUNS.c.details).where(RUNS.c.id == bindparam("run_id"))
 _ARTIFACT: Final = select(RUNS.c.artifact_sha256).where(RUNS.c.artifact_id == bindparam("artifact_id"))
-
-
-async def news(conn: Connection, cursor: int, limit: int) -> Sequence[Row[Any]]:
-    """Give which run of which owner each change after a cursor is about."""
-    return await conn.all(_NEWS, {"cursor": cursor, "limit": limit})
 
 
 async def statuses(conn: Connection) -> dict[str, RunStatus]:

@@ -14,6 +14,7 @@ from finetuner.server.store.tables import RUNS
 _MARK: Final = select(RUNS.c.seq, RUNS.c.owner_id, RUNS.c.status, RUNS.c.deleting, RUNS.c.stalled_since).where(
     RUNS.c.id == bindparam("run_id")
 )
+_SET: Final = update(RUNS).where(RUNS.c.id == bindparam("of_run"))
 
 
 async def mark(tx: Transaction, run_id: str, since: str | None) -> bool:
@@ -27,7 +28,7 @@ async def mark(tx: Transaction, run_id: str, since: str | None) -> bool:
     row = await tx.first(_MARK, {"run_id": run_id})
     if row is None or row.deleting or row.status != RunStatus.STARTED or (row.stalled_since is None) == (since is None):
         return False
-    await tx.run(update(RUNS).where(RUNS.c.id == run_id).values(stalled_since=since))
+    await tx.run(_SET, {"of_run": run_id, "stalled_since": since})
     await changes.append(
         tx,
         owner_id=row.owner_id,

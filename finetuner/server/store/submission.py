@@ -17,11 +17,10 @@ from finetuner.api.types import RunStatus
 from finetuner.errors import Conflict
 from finetuner.server.store import changes, clock, experiments, runs
 from finetuner.server.store.database import Connection, Transaction
+from finetuner.server.store.statement import among, listed
 from finetuner.server.store.tables import RUN_DATA, RUN_TAGS, RUNS, SECRETS
 
-_TAKEN: Final = select(RUNS.c.name).where(
-    RUNS.c.experiment_id == bindparam("experiment"), RUNS.c.name.in_(bindparam("names", expanding=True))
-)
+_TAKEN: Final = select(RUNS.c.name).where(RUNS.c.experiment_id == bindparam("experiment"), among(RUNS.c.name, "names"))
 _INSERT: Final = insert(RUNS)
 _INSERT_TAG: Final = insert(RUN_TAGS)
 _INSERT_DATA: Final = insert(RUN_DATA)
@@ -123,7 +122,7 @@ async def check_free(conn: Connection, experiment_id: int, experiment_name: str,
 
 
 async def _taken(conn: Connection, experiment_id: int, names: list[str]) -> set[str]:
-    rows = await conn.all(_TAKEN, {"experiment": experiment_id, "names": names})
+    rows = await conn.all(_TAKEN, {"experiment": experiment_id, "names": listed(names)})
     return {row.name for row in rows}
 
 

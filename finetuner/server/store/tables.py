@@ -105,12 +105,22 @@ RUNS: Final = Table(
     Column("cancel_requested", Boolean, nullable=False),
     Column("deleting", Boolean, nullable=False),
     UniqueConstraint("experiment_id", "name"),
-    Index(None, "owner_id", "seq"),
+    Index(None, "owner_id", "seq", "experiment_id"),
     Index(None, "experiment_id", "seq"),
     Index(None, "status", "seq"),
     Index("ix_runs_deleting", "deleting", sqlite_where=text("deleting"), postgresql_where=text("deleting")),
     sqlite_autoincrement=True,
 )
+
+RUN_COUNTS: Final = Table(
+    "run_counts",
+    METADATA,
+    Column("status", String(8), primary_key=True),
+    Column("owner_id", _BIG, primary_key=True),
+    Column("is_listed", Boolean, primary_key=True),
+    Column("n", _BIG, nullable=False),
+)
+"""How many runs there are of each kind; triggers of the database keep it, which migration 0003 made."""
 
 RUN_TAGS: Final = Table(
     "run_tags",

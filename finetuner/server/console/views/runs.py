@@ -16,7 +16,7 @@ from finetuner.server.auth import user_of
 from finetuner.server.console import pages
 from finetuner.server.console.listquery import SORTS, ListQuery
 from finetuner.server.console.runview import RunView, view
-from finetuner.server.store import changes, experiments, listing, run_pages, runs
+from finetuner.server.store import changes, experiments, listing, queue, run_pages, runs
 from finetuner.server.store.database import Connection
 from finetuner.server.store.listing import RunFilter
 from finetuner.server.store.run_pages import RunPage
@@ -105,7 +105,7 @@ async def counts(request: web.Request) -> web.Response:
 
 
 async def _views(conn: Connection, found: Sequence[Row[Any]]) -> list[RunView]:
-    places = await listing.places(conn, [row.seq for row in found if row.status == RunStatus.CREATED])
+    places = await queue.places(conn, [row.seq for row in found if row.status == RunStatus.CREATED])
     return [view(row, queue_position=places.get(row.seq)) for row in found]
 
 
