@@ -209,3 +209,17 @@ async def test_the_kept_counts_follow_every_change_of_a_run(client: Client, quie
 async def _broken_off(tx: Transaction, run_id: str) -> None:
     assert await runs.started(tx, run_id, "cpu")
     raise ZeroDivisionError
+
+
+async def test_a_metric_is_compared_in_every_form_of_a_list(client: Client, quiet: Service) -> None:
+    made = [await client.run() for _ in range(3)]
+    async with quiet.database.write() as tx:
+        for run, value in zip(made, (0.5, 0.85, 0.95), strict=True):
+            metrics = {"after": {"recall_at_1": value}}
+            assert await runs.apply_events(tx, run["id"], from_offset=0, to_offset=1, metrics=metrics)
+    where = {"metric": "after.recall_at_1>0.8"}
+    ids = [made[2]["id"], made[1]["id"]]
+    assert [row["id"] for row in (await client.call("runs_list", {**where, "page": 1})).json["items"]] == ids
+    assert [row["id"] for row in (await client.call("runs_list", {**where, "limit": 2})).json["items"]] == ids
+    assert (await client.call("runs_list", {**where, "limit": 1})).json["total"] == 2
+    assert (await client.call("runs_list", {**where, "count": "status"})).json["counts"]["CREATED"] == 2

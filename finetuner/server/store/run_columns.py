@@ -5,7 +5,7 @@ A list of runs has its JSON made by SQLite, which does it in half the time, and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -36,13 +36,13 @@ _PLAIN: Final = (
 _JSON: Final = ("failure", "tags", "progress", "metrics")
 _WIRE: Final = (*_PLAIN, *_JSON)
 _INNER: Final = frozenset({"examples", "experiment_id", "runtime", "artifact_sha256", "artifact_size", "config"})
-_COLUMNS: Final = {"experiment_name": EXPERIMENTS.c.name.label("experiment_name"), **RUNS.c}
-WITHOUT_CONFIG: Final = (
+_COLUMNS: Final[Mapping[str, Any]] = {"experiment_name": EXPERIMENTS.c.name.label("experiment_name"), **RUNS.c}
+WITHOUT_CONFIG: Final[tuple[Any, ...]] = (
     *(_COLUMNS[name] for name in _WIRE),
     *(column for name, column in _COLUMNS.items() if name not in {*_WIRE, *_INNER}),
 )
 """A query for runs selects these first, in this order."""
-WITH_CONFIG: Final = (*WITHOUT_CONFIG, RUNS.c.config)
+WITH_CONFIG: Final[tuple[Any, ...]] = (*WITHOUT_CONFIG, RUNS.c.config)
 _ASCII: Final = frozenset({"id", "status", "task", "artifact_id", "created_at"})
 """What needs no escapes, and is never null."""
 

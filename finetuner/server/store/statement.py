@@ -44,6 +44,7 @@ class Statement:
         expanded = compiled.construct_expanded_state(dict.fromkeys(required))
         self.text: Final = expanded.statement
         self._known = {name: value for name, value in expanded.parameters.items() if name not in required}
+        # The values of a list have theirs in what was expanded, all others in what was compiled.
         self._writers: Mapping[str, Any] = {**compiled._bind_processors, **expanded.processors}  # noqa: SLF001
         # What changes data gives no rows, whatever the compiler notes of its columns.
         columns_of = [] if compiled.isinsert or compiled.isupdate or compiled.isdelete else compiled._result_columns  # noqa: SLF001
