@@ -34,9 +34,9 @@ async def _session() -> tuple[aiohttp.ClientSession, list[str]]:
     session = aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=8))
     url = f"{os.environ['FINETUNER_HOST']}/api/v1/runs"
     ids: list[str] = []
-    pages: list[str] = ["limit=100&status=CREATED"]
+    pages: list[str] = ["limit=100&status=CREATED"]  # newest first: the streams of `hold_streams.py` are of the oldest
     while pages:
-        async with session.get(f"{url}?{pages.pop()}") as response:
+        async with session.get(f"{url}?{pages.pop(0)}") as response:
             page = orjson.loads(await response.read())
         ids += [item["id"] for item in page["items"]]
         pages += [f"limit=100&status=CREATED&before_seq={high}&from_seq={low}" for high, low in page["ranges"]]
