@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from finetuner.aio.stream import AsyncStream
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from finetuner.aio.run import AsyncRun
 
 Raw = dict[str, Any]
-_KNOWN_BY: Final = ("id", "name", "experiment_name", "artifact_id")
+_known_by: Final = itemgetter("id", "name", "experiment_name", "artifact_id")
 
 
 class AsyncRunIterator(AsyncStream["AsyncRun", Raw]):
@@ -40,7 +42,7 @@ class AsyncRunIterator(AsyncStream["AsyncRun", Raw]):
     ) -> None:
         super().__init__()
         self._make_run = make_run
-        self._pager: Pager[Raw] = Pager(seq_of=_seq, concurrency=concurrency)
+        self._pager: Pager[Raw] = Pager(seq_of=itemgetter("seq"), concurrency=concurrency)
         self._tasks: dict[asyncio.Task[RunPage[Raw]], RangeRequest] = {}
         self._given = 0
 
@@ -113,7 +115,11 @@ def read_runs(value: Json) -> RunPage[Raw]:
         BadResponse: It is none.
     """
     page = read_page(value)
-    if not all(type(row.get(name)) is str for row in page.items for name in _KNOWN_BY):
+    try:
+        kinds = set(map(type, chain.from_iterable(map(_known_by, page.items))))
+    except KeyError:
+        kinds = {object}
+    if not kinds <= {str}:
         raise BadResponse("the server's list of runs holds something that is no run; is this a Finetuner server?")
     return page
 
@@ -132,7 +138,3 @@ def _look_at(task: asyncio.Task[Any]) -> None:
     """Take note of a task's error, so that one whose list was left is not reported as forgotten."""
     if not task.cancelled():
         task.exception()
-
-
-def _seq(row: Raw) -> int:
-    return int(row["seq"])

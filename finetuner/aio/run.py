@@ -47,7 +47,7 @@ class AsyncRun:
     @unchecked  # lists have thousands of runs
     def __init__(self, client: ClientCalls, raw: Mapping[str, Any]) -> None:
         self._client = client
-        self._raw = dict(raw)
+        self._raw = raw
         self._info: RunInfo | None = None
 
     @property

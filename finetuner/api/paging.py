@@ -170,7 +170,8 @@ def read_page(value: Json) -> RunPage[dict[str, Any]]:
     """
     if not isinstance(value, dict) or not isinstance(items := value.get("items"), list):
         raise BadResponse("the server's list of runs is no page: it has no `items`; is this a Finetuner server?")
-    if not all(isinstance(item, dict) and type(item.get("seq")) is int for item in items):
+    is_rows = set(map(type, items)) <= {dict}
+    if not is_rows or not {type(item.get("seq")) for item in items} <= {int}:
         raise BadResponse("the server's list of runs holds something that is no run; is this a Finetuner server?")
     ranges = value.get("ranges") or []
     is_pairs = isinstance(ranges, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in ranges)
