@@ -7,10 +7,11 @@ from typing import Final
 
 from finetuner.aio.arguments import checked, checked_items
 from finetuner.aio.calls import ClientCalls
+from finetuner.aio.completed import AsyncCompleted
 from finetuner.aio.manylogs import AsyncManyLogs
 from finetuner.aio.notebook import RunList
 from finetuner.aio.run import AsyncRun
-from finetuner.aio.watch import AsyncCompleted, AsyncWatch
+from finetuner.aio.watch import AsyncWatch
 from finetuner.api.selecting import RunFilter
 from finetuner.api.types import RunStatus
 from finetuner.errors import InvalidInput

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -20,6 +20,7 @@ AHEAD: Final = 4096
 """Items that a stream may be ahead of its reader."""
 
 T_co = TypeVar("T_co", covariant=True)
+R = TypeVar("R")
 
 
 class Stream(Generator[T_co, None, None]):
@@ -45,6 +46,7 @@ class Stream(Generator[T_co, None, None]):
         self._entries: deque[Any] = deque()
         self._taken = 0
         self._is_over = False
+        self._is_called = False
         self._reading = threading.Lock()
 
     def __iter__(self) -> Self:
@@ -78,6 +80,22 @@ class Stream(Generator[T_co, None, None]):
         items: list[T_co] = self._source._give_all(entries)  # noqa: SLF001 - the reader's half of a stream
         return items if self._wrap is None else [self._wrap(item) for item in items]
 
+    def _call(self, function: Callable[[], Awaitable[R]]) -> R:
+        """Call a coroutine method of the source, which takes the first items in another way."""
+        if self._is_over:
+            raise RuntimeError(f"{function.__name__}() of a stream that is closed: open another one")
+        if self._pump is not None:
+            raise RuntimeError(
+                f"{function.__name__}() comes before the first item of a stream, and this one is read already"
+            )
+        self._check_generation()
+        self._is_called = True
+        return self._portal.call(function)
+
+    def _check_generation(self) -> None:
+        if self._generation != self._portal.generation:
+            raise FinetunerError("this stream was opened before a fork and belongs to the parent; open another one")
+
     def _wait(self) -> None:
         if not self._reading.acquire(blocking=False):
             raise RuntimeError("another thread waits for the next item of this stream; only one can")
@@ -89,8 +107,7 @@ class Stream(Generator[T_co, None, None]):
     def _fetch(self) -> None:
         if self._is_over:
             raise StopIteration
-        if self._generation != self._portal.generation:
-            raise FinetunerError("this stream was opened before a fork and belongs to the parent; open another one")
+        self._check_generation()
         try:
             pump = self._pump
             if pump is None:
@@ -132,8 +149,12 @@ class Stream(Generator[T_co, None, None]):
         """End the stream and let go of its connection; twice is as once."""
         is_over, self._is_over = self._is_over, True
         self._entries.clear()
-        if self._pump is not None and not is_over:
+        if is_over:
+            return
+        if self._pump is not None:
             self._pump.settle()
+        elif self._is_called and self._generation == self._portal.generation:
+            self._portal.call(self._source.aclose)
 
     def __enter__(self) -> Self:
         return self

@@ -26,11 +26,12 @@ from finetuner.callback import Callback, DataSource
 from finetuner.data import CSVOptions
 from finetuner.model import EmbeddingModel, SynthesisModels
 from finetuner.portal import inner, inners, portal
+from finetuner.sync.completed import Completed
 from finetuner.sync.experiment import Experiment
 from finetuner.sync.listing import RunIterator
 from finetuner.sync.manylogs import ManyLogs
 from finetuner.sync.run import Run
-from finetuner.sync.watch import Completed, Watch
+from finetuner.sync.watch import Watch
 
 
 class Client:

@@ -64,7 +64,27 @@ async def test_a_run_that_ends_and_is_gone_before_it_is_told_of_ends_as_deleted(
         assert told(await anext(watch)) == (other["id"], "created", RunStatus.CREATED)
 
 
-@pytest.mark.parametrize("which", [None, RunFilter(name_prefix="run-")], ids=str)
+@pytest.mark.parametrize(("which", "is_told"), [(None, True), (RunFilter(name_prefix="run-"), False)], ids=str)
+async def test_a_run_that_came_and_went_during_a_cut_is_told_to_a_watch_of_all_runs(
+    quiet: Service, which: RunFilter | None, is_told: bool
+) -> None:
+    async with FaultProxy(quiet.url) as proxy, AsyncClient(proxy.url, TOKEN) as cut, cut.watch(which) as watch:
+        assert await watch.snapshot() == []
+        for task in proxy._tasks:
+            task.cancel()
+        gone = (await quiet.client.run(name="run-gone"))["id"]
+        await quiet.client.call("run_delete", id=gone)
+        stays = (await quiet.client.run(name="run-stays"))["id"]
+        told_of_gone = [(gone, "created", RunStatus.CREATED), (gone, "deleted", None)] if is_told else []
+        wanted = [*told_of_gone, (stays, "created", RunStatus.CREATED)]
+        assert [told(await anext(watch)) for _ in wanted] == wanted
+
+
+@pytest.mark.parametrize(
+    "which",
+    [None, RunFilter(name_prefix="run-"), RunFilter(status="CREATED"), RunFilter(experiment_name="default")],
+    ids=str,
+)
 async def test_a_watch_whose_place_is_forgotten_begins_anew_and_tells_what_was_deleted(
     quiet: Service, which: RunFilter | None
 ) -> None:

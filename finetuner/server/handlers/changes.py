@@ -20,7 +20,7 @@ from finetuner.server import asked, keys
 from finetuner.server.auth import user_of
 from finetuner.server.hub import Hub, Waiter
 from finetuner.server.refusals import Refusal
-from finetuner.server.store import changes, listing, runs
+from finetuner.server.store import changes, experiments, listing, runs
 from finetuner.server.store.changes import ChangeRow
 from finetuner.server.store.database import Database
 from finetuner.server.store.listing import RunFilter
@@ -62,6 +62,8 @@ async def stream(request: web.Request) -> web.StreamResponse:
             # Read before the snapshot, so that a change during it is not missed.
             cursor = await changes.newest(conn)
             oldest = await changes.oldest(conn)
+            if since is None and subject.experiment is not None:
+                await experiments.check_known(conn, subject.owner_id, subject.experiment)
         if since is not None and (since < oldest or since > cursor):
             raise Refusal(
                 410, "cursor_too_old", f"changes after {since} are no longer known: list the runs, and watch from there"
