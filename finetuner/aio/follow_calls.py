@@ -32,6 +32,9 @@ class FollowCalls(ClientCalls):
                 a run that ended where `status="STARTED"` was asked for, is told once more. None: every run of the user.
             since: The `cursor` of an earlier watch: what changed after it, instead of how they stand.
 
+        Raises while it is read:
+            ExperimentNotFound: The filter's experiment is not there when the watch begins; near names are given.
+
         Example:
             async with client.watch() as changes:
                 async for change in changes:
@@ -64,6 +67,7 @@ class FollowCalls(ClientCalls):
 
         Raises:
             RunFailed: One of them failed, or several, which the message names; raised when all have ended.
+            RunDeleted: Some were deleted, which the message names; raised when all others have ended.
             WaitTimeout: The time was up; the runs go on.
 
         Example:

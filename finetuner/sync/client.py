@@ -914,6 +914,9 @@ class Client:
                 a run that ended where `status="STARTED"` was asked for, is told once more. None: every run of the user.
             since: The `cursor` of an earlier watch: what changed after it, instead of how they stand.
 
+        Raises while it is read:
+            ExperimentNotFound: The filter's experiment is not there when the watch begins; near names are given.
+
         Example:
             with client.watch() as changes:
                 for change in changes:
@@ -945,6 +948,7 @@ class Client:
 
         Raises:
             RunFailed: One of them failed, or several, which the message names; raised when all have ended.
+            RunDeleted: Some were deleted, which the message names; raised when all others have ended.
             WaitTimeout: The time was up; the runs go on.
 
         Example:
