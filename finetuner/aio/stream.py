@@ -83,8 +83,9 @@ class AsyncStream(AsyncGenerator[T_co, None], Generic[T_co, E]):
         Where a stream has millions of items, this is several times as fast as one by one. Cancelled, it has taken none.
 
         Example:
-            while lines := await log.batch():
-                file.writelines(f"{line}\n" for line in lines)
+            async with run.stream_logs() as log:
+                while lines := await log.batch():
+                    print(*lines, sep="\n")
         """
         return self._give_all(await self._batch())
 

@@ -42,6 +42,9 @@ class AsyncWatch(AsyncStream[Change, Entry]):
                 print(change.run_id, change.before, change.after)
     """
 
+    _most_ahead = 256
+    """Changes that may wait in another thread: what a slow reader has not taken is better told later, as it is then."""
+
     def __init__(
         self,
         transport: Transport,
@@ -75,9 +78,9 @@ class AsyncWatch(AsyncStream[Change, Entry]):
 
         Example:
             async with client.watch() as changes:
-                runs = {change.run_id: change.run for change in await changes.snapshot()}
+                now = {change.run_id: change.run for change in await changes.snapshot()}
                 async for change in changes:
-                    runs[change.run_id] = change.run
+                    now[change.run_id] = change.run
         """
         if self._is_over:
             raise RuntimeError("snapshot() of a stream that is closed: open another one")

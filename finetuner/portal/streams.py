@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from finetuner.portal.calls import Portal
 
 AHEAD: Final = 4096
-"""Items that a stream may be ahead of its reader."""
+"""Items that a stream may be ahead of its reader, where its source says nothing else."""
 
 T_co = TypeVar("T_co", covariant=True)
 R = TypeVar("R")
@@ -33,7 +33,7 @@ class Stream(Generator[T_co, None, None]):
         portal: Where the source runs.
         source: The async iterator. Where it has `_batch()`, which waits for some entries (none: the end), and
             `_give(entry)`, which makes an item of one, and `_give_all(entries)`, the first runs on the loop, the others
-            on the reader's thread.
+            on the reader's thread; `_most_ahead`, where it has that, is how many entries it may be ahead of its reader.
         wrap: Makes of each item what the reader gets.
     """
 
@@ -68,8 +68,9 @@ class Stream(Generator[T_co, None, None]):
         Where a stream has millions of items, this is several times as fast as one by one.
 
         Example:
-            while lines := log.batch():
-                file.writelines(f"{line}\n" for line in lines)
+            with run.stream_logs() as log:
+                while lines := log.batch():
+                    print(*lines, sep="\n")
         """
         if not self._entries:
             try:
@@ -113,7 +114,7 @@ class Stream(Generator[T_co, None, None]):
             if pump is None:
                 pump = self._pump = _Pump(self._portal.host(), self._source)
                 pump.begin()
-            elif self._taken >= AHEAD // 4:
+            elif self._taken >= pump.most_ahead // 4:
                 pump.host.soon(pump.took, self._taken)
                 self._taken = 0
             message = pump.receive()
@@ -198,6 +199,7 @@ class _Pump(Job):
     def __init__(self, host: Host, source: Any) -> None:
         super().__init__(host)
         self.source = source
+        self.most_ahead: int = getattr(source, "_most_ahead", AHEAD)
         self.entries: list[Any] = []
         self.ahead = 0
         self.room = asyncio.Event()
@@ -211,7 +213,7 @@ class _Pump(Job):
                     self.host.loop.call_soon(self.flush)
                 self.entries += batch
                 self.ahead += len(batch)
-                while self.ahead >= AHEAD:
+                while self.ahead >= self.most_ahead:
                     self.room.clear()
                     await self.room.wait()
             self.is_complete = True

@@ -55,9 +55,9 @@ class Watch(Stream[Change]):
 
         Example:
             with client.watch() as changes:
-                runs = {change.run_id: change.run for change in changes.snapshot()}
+                now = {change.run_id: change.run for change in changes.snapshot()}
                 for change in changes:
-                    runs[change.run_id] = change.run
+                    now[change.run_id] = change.run
         """
         return self._call(self._async.snapshot)
 
