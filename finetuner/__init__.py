@@ -23,7 +23,7 @@ _MODULES: Final = "aio api callback cli data errors experiment local model porta
 _PLACES: Final = {
     **dict.fromkeys(_SYNC, "finetuner.sync"),
     "AsyncClient": "finetuner.aio.client",
-    "AsyncCompleted": "finetuner.aio.watch",
+    "AsyncCompleted": "finetuner.aio.completed",
     "AsyncExperiment": "finetuner.aio.experiment",
     "AsyncLogStream": "finetuner.aio.logstream",
     "AsyncManyLogs": "finetuner.aio.manylogs",

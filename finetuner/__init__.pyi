@@ -11,13 +11,13 @@ from finetuner import portal as portal
 from finetuner import run as run
 from finetuner import sync as sync
 from finetuner.aio.client import AsyncClient as AsyncClient
+from finetuner.aio.completed import AsyncCompleted as AsyncCompleted
 from finetuner.aio.experiment import AsyncExperiment as AsyncExperiment
 from finetuner.aio.listing import AsyncRunIterator as AsyncRunIterator
 from finetuner.aio.logstream import AsyncLogStream as AsyncLogStream
 from finetuner.aio.manylogs import AsyncManyLogs as AsyncManyLogs
 from finetuner.aio.notebook import RunList as RunList
 from finetuner.aio.run import AsyncRun as AsyncRun
-from finetuner.aio.watch import AsyncCompleted as AsyncCompleted
 from finetuner.aio.watch import AsyncWatch as AsyncWatch
 from finetuner.api.plan import Plan as Plan
 from finetuner.api.selecting import RunFilter as RunFilter

@@ -15,7 +15,7 @@ The tree::
     ├── Conflict                            the name is taken, or the key was used for another request
     ├── RunInProgress                       the run has not ended yet
     ├── RunFailed                           the run ended as FAILED; `.failure` says why
-    ├── RunDeleted                          the run was deleted while it was waited for
+    ├── RunDeleted                          the run was deleted
     ├── WaitTimeout (TimeoutError)          the wait ended, the run goes on
     ├── NotLoaded                           the run was listed without its config; `refresh()` gets it
     ├── LogTooLarge                         ask for its tail, or stream it
@@ -159,7 +159,7 @@ class RunFailed(FinetunerError):
 
 
 class RunDeleted(FinetunerError):
-    """The run was deleted while it was waited for."""
+    """The run was deleted, before it was waited for or meanwhile."""
 
 
 class WaitTimeout(FinetunerError, TimeoutError):

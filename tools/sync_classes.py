@@ -226,6 +226,10 @@ class ClassRules:
         item = self.types.item(node.returns)
         lines = [f"    {line}" for line in [*self.head(node), f"    {self._doc(node, 8)}"]]
         way = "call" if isinstance(node, ast.AsyncFunctionDef) else "run"
+        if self.is_stream and isinstance(node, ast.AsyncFunctionDef):
+            if passed:
+                raise self.place.refuse(node, f"the coroutine {node.name} of a stream with parameters")
+            return [*lines, *self._given_back(self._returns(node), f"self._call({call})"), ""]
         through = f"portal.{way}({', '.join(filter(None, [call, passed]))})"
         if node.args.kwarg is not None and ast.unparse(node.args.kwarg.annotation or node).startswith("Unpack["):
             through = f"portal.{way}(lambda: {call}({passed}))"  # no ParamSpec takes the items of a TypedDict

@@ -18,6 +18,8 @@ from finetuner.errors import BadResponse
 
 MAX_RUN_FILTERS: Final = 100
 """More runs than this are picked out here, not by the server."""
+RECEIVE_BUFFER_BYTES: Final = 64 * 1024
+"""Left to itself, the system takes in thousands of changes that a slow reader will find long out of date."""
 KNOWN_KINDS: Final = frozenset({"created", "status", "progress", "metrics", "changed", "stalled", "resumed", "deleted"})
 
 
@@ -63,7 +65,7 @@ class ChangeFeed:
                 headers={"Accept": "text/event-stream"},
             )
 
-        self._wire = Reconnecting(transport, request, position=since)
+        self._wire = Reconnecting(transport, request, position=since, receive_buffer_bytes=RECEIVE_BUFFER_BYTES)
         self._decoder = Decoder()
         self._connection = 0
         self._listed: dict[str, Mapping[str, Any]] = {}

@@ -7,10 +7,11 @@ from typing import Final
 
 from finetuner.aio.arguments import checked, checked_items
 from finetuner.aio.calls import ClientCalls
+from finetuner.aio.completed import AsyncCompleted
 from finetuner.aio.manylogs import AsyncManyLogs
 from finetuner.aio.notebook import RunList
 from finetuner.aio.run import AsyncRun
-from finetuner.aio.watch import AsyncCompleted, AsyncWatch
+from finetuner.aio.watch import AsyncWatch
 from finetuner.api.names import is_id
 from finetuner.api.selecting import RunFilter
 from finetuner.api.types import RunStatus
@@ -31,6 +32,9 @@ class FollowCalls(ClientCalls):
             runs: These alone; with a `RunFilter` those that match it, new ones too: one that matches no longer, such as
                 a run that ended where `status="STARTED"` was asked for, is told once more. None: every run of the user.
             since: The `cursor` of an earlier watch: what changed after it, instead of how they stand.
+
+        Raises while it is read:
+            ExperimentNotFound: The filter's experiment is not there when the watch begins; near names are given.
 
         Example:
             async with client.watch() as changes:
@@ -64,6 +68,7 @@ class FollowCalls(ClientCalls):
 
         Raises:
             RunFailed: One of them failed, or several, which the message names; raised when all have ended.
+            RunDeleted: Some were deleted, which the message names; raised when all others have ended.
             WaitTimeout: The time was up; the runs go on.
 
         Example:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Callable
 from typing import Final
 
@@ -43,6 +44,8 @@ class Reconnecting:
         media_type: What the server is to answer with.
         idle_timeout_s: Silence after which the connection counts as dead.
         reconnect_timeout_s: How long to try again, from the first failure on, before giving up.
+        receive_buffer_bytes: How much the system may hold of what nobody has read yet; None leaves it to the system,
+            which may hold megabytes.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Reconnecting:
         media_type: str = EVENTS,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
         reconnect_timeout_s: float = RECONNECT_TIMEOUT_S,
+        receive_buffer_bytes: int | None = None,
     ) -> None:
         self.position = position
         self.idle_timeout_s = idle_timeout_s
@@ -62,6 +66,7 @@ class Reconnecting:
         """How many have been made."""
         self._is_closed = False
         self._media_type = media_type
+        self._receive_buffer_bytes = receive_buffer_bytes
         self._transport = transport
         self._request = request
         self._response: aiohttp.ClientResponse | None = None
@@ -163,6 +168,7 @@ class Reconnecting:
                 self._connected_at = self.position
                 self._opened_at = asyncio.get_running_loop().time()
                 self._response = response
+                self._hold_little(response)
                 return response
             if response.status == 200 and response.content_type == EVENTS:
                 response.close()
@@ -185,6 +191,13 @@ class Reconnecting:
             )
         error = to_error(answer, request.shown, self._transport.endpoint.shown)
         return Refused(answer.status, error, answer.retry_after_s)
+
+    def _hold_little(self, response: aiohttp.ClientResponse) -> None:
+        transport = None if response.connection is None else response.connection.transport
+        connection = None if transport is None else transport.get_extra_info("socket")
+        if self._receive_buffer_bytes is not None and connection is not None:
+            with contextlib.suppress(OSError):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer_bytes)
 
     def _decide(self, refused: Refused) -> Tried[Piece]:
         now = asyncio.get_running_loop().time()

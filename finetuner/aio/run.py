@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, cast, overload
 
 from finetuner.aio import display, transfer
 from finetuner.aio.arguments import checked, unchecked
+from finetuner.aio.completed import AsyncCompleted
 from finetuner.aio.logstream import AsyncLogStream, log_query
 from finetuner.aio.notebook import run_html, run_text
 from finetuner.aio.rerun import RunChanges
 from finetuner.aio.results import ExampleTable, HistoryTable, MetricTable
 from finetuner.aio.showing import show_run
 from finetuner.aio.transport import Request
-from finetuner.aio.watch import AsyncCompleted
 from finetuner.api import convert
 from finetuner.api.checks import refusal, update_errors
 from finetuner.api.config import RunUpdate

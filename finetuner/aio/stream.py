@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -44,6 +45,17 @@ class AsyncStream(AsyncGenerator[T_co, None], Generic[T_co, E]):
     async def _release(self) -> None:
         """Let go of what the stream holds."""
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold that one task alone waits for what comes."""
+        if self._is_busy:
+            raise RuntimeError("another task waits for the next item of this stream; only one can")
+        self._is_busy = True
+        try:
+            yield
+        finally:
+            self._is_busy = False
+
     async def _batch(self) -> list[E]:
         """Give all entries that are there, waiting for the first; none means the end."""
         if self._entries:
@@ -52,13 +64,8 @@ class AsyncStream(AsyncGenerator[T_co, None], Generic[T_co, E]):
             return taken
         if self._is_over:
             return []
-        if self._is_busy:
-            raise RuntimeError("another task waits for the next item of this stream; only one can")
-        self._is_busy = True
-        try:
+        with self._alone():
             entries = await self._more()
-        finally:
-            self._is_busy = False
         if not entries:
             await self.aclose()
         return entries
@@ -76,8 +83,9 @@ class AsyncStream(AsyncGenerator[T_co, None], Generic[T_co, E]):
         Where a stream has millions of items, this is several times as fast as one by one. Cancelled, it has taken none.
 
         Example:
-            while lines := await log.batch():
-                file.writelines(f"{line}\n" for line in lines)
+            async with run.stream_logs() as log:
+                while lines := await log.batch():
+                    print(*lines, sep="\n")
         """
         return self._give_all(await self._batch())
 

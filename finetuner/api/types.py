@@ -155,10 +155,11 @@ class Change:
     """One change of one run, as the event stream tells it."""
 
     cursor: int
-    """Where to resume: the next connection asks for what came after it."""
+    """Where to resume: the next connection asks for what came after it; of a snapshot, once all of it was given."""
     kind: str
-    """`created`, `status`, `progress`, `metrics`, `changed` (tags or description), `stalled` (nothing was heard of it
-    for long), `resumed` (it goes on) or `deleted`; others come from newer servers: ignore them."""
+    """`snapshot` (how a run stands), `created`, `status`, `progress`, `metrics`, `changed` (tags or description),
+    `stalled` (nothing was heard of it for long), `resumed` (it goes on) or `deleted`; others come from newer servers:
+    ignore them."""
     run_id: str
     before: RunStatus | None = None
     after: RunStatus | None = None

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from finetuner.portal.calls import Portal
 
 AHEAD: Final = 4096
-"""Items that a stream may be ahead of its reader."""
+"""Items that a stream may be ahead of its reader, where its source says nothing else."""
 
 T_co = TypeVar("T_co", covariant=True)
+R = TypeVar("R")
 
 
 class Stream(Generator[T_co, None, None]):
@@ -32,7 +33,7 @@ class Stream(Generator[T_co, None, None]):
         portal: Where the source runs.
         source: The async iterator. Where it has `_batch()`, which waits for some entries (none: the end), and
             `_give(entry)`, which makes an item of one, and `_give_all(entries)`, the first runs on the loop, the others
-            on the reader's thread.
+            on the reader's thread; `_most_ahead`, where it has that, is how many entries it may be ahead of its reader.
         wrap: Makes of each item what the reader gets.
     """
 
@@ -45,6 +46,7 @@ class Stream(Generator[T_co, None, None]):
         self._entries: deque[Any] = deque()
         self._taken = 0
         self._is_over = False
+        self._is_called = False
         self._reading = threading.Lock()
 
     def __iter__(self) -> Self:
@@ -66,8 +68,9 @@ class Stream(Generator[T_co, None, None]):
         Where a stream has millions of items, this is several times as fast as one by one.
 
         Example:
-            while lines := log.batch():
-                file.writelines(f"{line}\n" for line in lines)
+            with run.stream_logs() as log:
+                while lines := log.batch():
+                    print(*lines, sep="\n")
         """
         if not self._entries:
             try:
@@ -77,6 +80,22 @@ class Stream(Generator[T_co, None, None]):
         entries = [self._entries.popleft() for _ in range(len(self._entries))]
         items: list[T_co] = self._source._give_all(entries)  # noqa: SLF001 - the reader's half of a stream
         return items if self._wrap is None else [self._wrap(item) for item in items]
+
+    def _call(self, function: Callable[[], Awaitable[R]]) -> R:
+        """Call a coroutine method of the source, which takes the first items in another way."""
+        if self._is_over:
+            raise RuntimeError(f"{function.__name__}() of a stream that is closed: open another one")
+        if self._pump is not None:
+            raise RuntimeError(
+                f"{function.__name__}() comes before the first item of a stream, and this one is read already"
+            )
+        self._check_generation()
+        self._is_called = True
+        return self._portal.call(function)
+
+    def _check_generation(self) -> None:
+        if self._generation != self._portal.generation:
+            raise FinetunerError("this stream was opened before a fork and belongs to the parent; open another one")
 
     def _wait(self) -> None:
         if not self._reading.acquire(blocking=False):
@@ -89,14 +108,13 @@ class Stream(Generator[T_co, None, None]):
     def _fetch(self) -> None:
         if self._is_over:
             raise StopIteration
-        if self._generation != self._portal.generation:
-            raise FinetunerError("this stream was opened before a fork and belongs to the parent; open another one")
+        self._check_generation()
         try:
             pump = self._pump
             if pump is None:
                 pump = self._pump = _Pump(self._portal.host(), self._source)
                 pump.begin()
-            elif self._taken >= AHEAD // 4:
+            elif self._taken >= pump.most_ahead // 4:
                 pump.host.soon(pump.took, self._taken)
                 self._taken = 0
             message = pump.receive()
@@ -132,8 +150,12 @@ class Stream(Generator[T_co, None, None]):
         """End the stream and let go of its connection; twice is as once."""
         is_over, self._is_over = self._is_over, True
         self._entries.clear()
-        if self._pump is not None and not is_over:
+        if is_over:
+            return
+        if self._pump is not None:
             self._pump.settle()
+        elif self._is_called and self._generation == self._portal.generation:
+            self._portal.call(self._source.aclose)
 
     def __enter__(self) -> Self:
         return self
@@ -177,6 +199,7 @@ class _Pump(Job):
     def __init__(self, host: Host, source: Any) -> None:
         super().__init__(host)
         self.source = source
+        self.most_ahead: int = getattr(source, "_most_ahead", AHEAD)
         self.entries: list[Any] = []
         self.ahead = 0
         self.room = asyncio.Event()
@@ -190,7 +213,7 @@ class _Pump(Job):
                     self.host.loop.call_soon(self.flush)
                 self.entries += batch
                 self.ahead += len(batch)
-                while self.ahead >= AHEAD:
+                while self.ahead >= self.most_ahead:
                     self.room.clear()
                     await self.room.wait()
             self.is_complete = True

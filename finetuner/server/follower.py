@@ -75,7 +75,8 @@ class Follower:
                 await self._take_in(look)
             if look.observation.state == "not_started":
                 raise FileNotFoundError("it was never started, though its row says so")
-            await self._mark()
+            if look.observation.exit is None:
+                await self._mark()
             if look.is_all:
                 if look.observation.exit is not None:
                     if not self.deleting:
@@ -99,9 +100,10 @@ class Follower:
         if is_silent == self.is_stalled:
             return
         since = clock.text_of(heard_at) if is_silent else None
-        await self.database.writing(lambda tx: stalls.mark(tx, self.run_id, since))
+        is_marked = await self.database.writing(lambda tx: stalls.mark(tx, self.run_id, since))
         self.is_stalled = is_silent
-        _log.info("run stalled" if is_silent else "run goes on", run_id=self.run_id)
+        if is_marked:
+            _log.info("run stalled" if is_silent else "run goes on", run_id=self.run_id)
 
     async def _take_in(self, look: Look) -> None:
         found = digest(look.events)

@@ -2,6 +2,7 @@
 """The sync client: generated from the async one."""
 
 from finetuner.sync.client import Client
+from finetuner.sync.completed import Completed
 from finetuner.sync.experiment import Experiment
 from finetuner.sync.functions import (
     as_completed,
@@ -49,7 +50,7 @@ from finetuner.sync.listing import RunIterator
 from finetuner.sync.logstream import LogStream
 from finetuner.sync.manylogs import ManyLogs
 from finetuner.sync.run import Run
-from finetuner.sync.watch import Completed, Watch
+from finetuner.sync.watch import Watch
 
 __all__ = [
     "Client",

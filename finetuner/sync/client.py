@@ -26,11 +26,12 @@ from finetuner.callback import Callback, DataSource
 from finetuner.data import CSVOptions
 from finetuner.model import EmbeddingModel, SynthesisModels
 from finetuner.portal import inner, inners, portal
+from finetuner.sync.completed import Completed
 from finetuner.sync.experiment import Experiment
 from finetuner.sync.listing import RunIterator
 from finetuner.sync.manylogs import ManyLogs
 from finetuner.sync.run import Run
-from finetuner.sync.watch import Completed, Watch
+from finetuner.sync.watch import Watch
 
 
 class Client:
@@ -913,6 +914,9 @@ class Client:
                 a run that ended where `status="STARTED"` was asked for, is told once more. None: every run of the user.
             since: The `cursor` of an earlier watch: what changed after it, instead of how they stand.
 
+        Raises while it is read:
+            ExperimentNotFound: The filter's experiment is not there when the watch begins; near names are given.
+
         Example:
             with client.watch() as changes:
                 for change in changes:
@@ -944,6 +948,7 @@ class Client:
 
         Raises:
             RunFailed: One of them failed, or several, which the message names; raised when all have ended.
+            RunDeleted: Some were deleted, which the message names; raised when all others have ended.
             WaitTimeout: The time was up; the runs go on.
 
         Example:

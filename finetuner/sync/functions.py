@@ -23,11 +23,12 @@ from finetuner.callback import Callback, DataSource
 from finetuner.data import CSVOptions
 from finetuner.model import EmbeddingModel, SynthesisModels
 from finetuner.sync.client import Client
+from finetuner.sync.completed import Completed
 from finetuner.sync.experiment import Experiment
 from finetuner.sync.listing import RunIterator
 from finetuner.sync.manylogs import ManyLogs
 from finetuner.sync.run import Run
-from finetuner.sync.watch import Completed, Watch
+from finetuner.sync.watch import Watch
 
 _clients: dict[str, Client] = {}
 
@@ -865,6 +866,9 @@ def watch(runs: RunFilter | Iterable[Run] | None = None, since: int | None = Non
             a run that ended where `status="STARTED"` was asked for, is told once more. None: every run of the user.
         since: The `cursor` of an earlier watch: what changed after it, instead of how they stand.
 
+    Raises while it is read:
+        ExperimentNotFound: The filter's experiment is not there when the watch begins; near names are given.
+
     Example:
         with finetuner.watch() as changes:
             for change in changes:
@@ -896,6 +900,7 @@ def wait_all(runs: Iterable[Run], timeout_s: float | None = None) -> RunList[Run
 
     Raises:
         RunFailed: One of them failed, or several, which the message names; raised when all have ended.
+        RunDeleted: Some were deleted, which the message names; raised when all others have ended.
         WaitTimeout: The time was up; the runs go on.
 
     Example:

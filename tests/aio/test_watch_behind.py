@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import socket
 import tracemalloc
@@ -19,6 +20,8 @@ from finetuner.api.types import Change, RunStatus
 from finetuner.server.handlers import changes as handler
 from finetuner.server.store import changes, runs
 from finetuner.server.store.tables import RUNS
+from finetuner.sync.client import Client
+from finetuner.sync.watch import Watch
 from tests.proxy_support import FaultProxy
 from tests.server.serving import TOKEN, Service, make_settings, serving, starting_nothing
 
@@ -29,6 +32,8 @@ ENOUGH_BYTES = 512 * 1024
 """More than a watch that nobody reads may come to hold, at either end, whatever happens meanwhile."""
 MOST_TOLD = 500
 """More than lies in the buffers of a connection and is told of 20 runs on top of that."""
+MOST_ON_ITS_WAY = 4_000
+"""More than lies in the buffers of a connection as they are, and waits in another thread."""
 
 
 @pytest.fixture
@@ -64,7 +69,27 @@ async def test_a_run_that_ends_and_is_gone_before_it_is_told_of_ends_as_deleted(
         assert told(await anext(watch)) == (other["id"], "created", RunStatus.CREATED)
 
 
-@pytest.mark.parametrize("which", [None, RunFilter(name_prefix="run-")], ids=str)
+@pytest.mark.parametrize(("which", "is_told"), [(None, True), (RunFilter(name_prefix="run-"), False)], ids=str)
+async def test_a_run_that_came_and_went_during_a_cut_is_told_to_a_watch_of_all_runs(
+    quiet: Service, which: RunFilter | None, is_told: bool
+) -> None:
+    async with FaultProxy(quiet.url) as proxy, AsyncClient(proxy.url, TOKEN) as cut, cut.watch(which) as watch:
+        assert await watch.snapshot() == []
+        for task in proxy._tasks:
+            task.cancel()
+        gone = (await quiet.client.run(name="run-gone"))["id"]
+        await quiet.client.call("run_delete", id=gone)
+        stays = (await quiet.client.run(name="run-stays"))["id"]
+        told_of_gone = [(gone, "created", RunStatus.CREATED), (gone, "deleted", None)] if is_told else []
+        wanted = [*told_of_gone, (stays, "created", RunStatus.CREATED)]
+        assert [told(await anext(watch)) for _ in wanted] == wanted
+
+
+@pytest.mark.parametrize(
+    "which",
+    [None, RunFilter(name_prefix="run-"), RunFilter(status="CREATED"), RunFilter(experiment_name="default")],
+    ids=str,
+)
 async def test_a_watch_whose_place_is_forgotten_begins_anew_and_tells_what_was_deleted(
     quiet: Service, which: RunFilter | None
 ) -> None:
@@ -167,3 +192,42 @@ async def test_who_reads_slowly_holds_little_and_gets_the_newest_state_of_each_r
     assert last == dict.fromkeys(made, (f"version-{rounds - 1}",))
     assert len(seen) < MOST_TOLD
     print(f"{rounds * 100} changes while nobody read: {len(seen)} told, {grown / 1024:.0f} KiB more held")
+
+
+@pytest.mark.timeout(120)
+async def test_of_what_nobody_reads_little_is_on_its_way_and_the_rest_is_told_once_of_each_run(quiet: Service) -> None:
+    made = [(await quiet.client.run())["id"] for _ in range(50)]
+    plain = Client(quiet.url, TOKEN)
+
+    def begin() -> Watch:
+        begun = plain.watch()
+        assert {next(begun).run_id for _ in made} == set(made)
+        return begun
+
+    def read(begun: Watch, newest: int) -> list[Change]:
+        with plain, begun:
+            found = [next(begun)]
+            while found[-1].cursor < newest:
+                found.append(next(begun))
+        return found
+
+    async with AsyncClient(quiet.url, TOKEN) as client, client.watch() as watch:
+        assert len(await watch.snapshot()) == len(made)
+        begun = await asyncio.to_thread(begin)
+        for version in range(200):
+            async with quiet.database.write() as tx:
+                for run_id in made:
+                    row = await runs.get(tx, run_id)
+                    assert row is not None
+                    await runs.update_words(tx, row, description="", tags=[f"version-{version}"])
+        async with quiet.database.read() as conn:
+            newest = await changes.newest(conn)
+        seen = [await anext(watch)]
+        while seen[-1].cursor < newest:
+            seen.append(await anext(watch))
+        seen_plainly = await asyncio.to_thread(read, begun, newest)
+    for found in (seen, seen_plainly):
+        last = {change.run_id: change.run.tags for change in found if change.run is not None}
+        assert last == dict.fromkeys(made, ("version-199",))
+        assert len(found) < MOST_ON_ITS_WAY
+    print(f"{200 * len(made)} changes while nobody read: {len(seen)} and {len(seen_plainly)} told")

@@ -175,6 +175,13 @@ async def test_a_terminal_shows_runs_as_they_go_on(shell: Shell, ending: str) ->
 
 
 @pytest.mark.xdist_group("cli")
+def test_a_misspelt_experiment_is_an_error_and_not_an_empty_screen(shell: Shell) -> None:
+    with shell.terminal("top", "-e", "nope", columns=120) as (process, keyboard):
+        read_until(keyboard, "no experiment 'nope'")
+        assert process.wait(DEADLINE_S) == ExitCode.ERROR
+
+
+@pytest.mark.xdist_group("cli")
 def test_without_a_terminal_it_says_what_to_use(shell: Shell) -> None:
     ended = shell("top")
     assert ended.returncode == ExitCode.USAGE

@@ -103,6 +103,24 @@ def test_what_came_before_an_error_is_given_before_it() -> None:
     assert list(stream) == []
 
 
+async def _first(source: Offsets) -> int:
+    return (await source._batch())[0]
+
+
+def test_a_coroutine_of_the_source_comes_before_the_first_item_and_the_source_is_closed_all_the_same() -> None:
+    source = Offsets([[1], [2]])
+    with portal.iterate(source) as stream:
+        assert stream._call(lambda: _first(source)) == 1
+    assert source.is_closed
+    with pytest.raises(RuntimeError, match="of a stream that is closed"):
+        stream._call(lambda: _first(source))
+    with portal.iterate(Offsets([[1], [2]])) as begun:
+        assert next(begun) == 1
+        with pytest.raises(RuntimeError, match="comes before the first item of a stream, and this one is read already"):
+            begun._call(lambda: _first(source))
+        assert next(begun) == 2
+
+
 def test_leaving_the_block_closes_the_source_before_it_goes_on() -> None:
     source = Source()
     with portal.iterate(source.numbers()) as stream:

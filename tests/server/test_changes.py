@@ -205,6 +205,20 @@ async def test_bad_questions_are_refused(service: Service) -> None:
         assert (await service.client.ask("GET", f"/api/v1/events?{query}")).status == 422, query
 
 
+async def test_an_experiment_that_is_not_there_is_refused_but_not_where_a_stream_goes_on(service: Service) -> None:
+    await service.client.run(experiment="nightly")
+    answer = await service.client.ask("GET", "/api/v1/events?experiment=nightli")
+    assert (answer.status, answer.json["code"]) == (404, "experiment_not_found")
+    assert "'nightly'" in answer.json["detail"]
+    async with opened(service.client, "/api/v1/events?experiment=default") as stream:
+        assert (await stream.event()).event == "live"
+    await service.client.call("experiment_delete", experiment="nightly")
+    async with opened(service.client, "/api/v1/events?experiment=nightly&since=0") as stream:
+        kinds = [data(await stream.event("change"))["kind"]]
+        while kinds[-1] != "deleted":
+            kinds.append(data(await stream.event("change"))["kind"])
+
+
 async def test_others_are_told_nothing(service: Service, settings: Settings) -> None:
     other = await service.other()
     async with opened(other, "/api/v1/events") as stream:

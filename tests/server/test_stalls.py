@@ -65,6 +65,25 @@ async def test_a_silent_run_is_marked_until_a_line_or_progress_comes(service: Se
     assert (last["status"], last["stalled_since"]) == ("FINISHED", None)
 
 
+async def test_what_a_stalled_run_says_when_it_is_asked_to_end_is_no_sign_that_it_goes_on(settings: Settings) -> None:
+    last_words = job(
+        "import signal\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('not yet', flush=True))\n"
+        "print('begins', flush=True); until('never')\n"
+    )
+    async with serving(attrs.evolve(settings, job_argv=last_words)) as service:
+        await service.client.dataset()
+        run = await service.client.run()
+        async with opened(service.client, f"/api/v1/events?since=0&run={run['id']}") as stream:
+            await kinds_until(stream, "stalled")
+            await service.client.call("run_cancel", id=run["id"])
+            change = data(await stream.event("change"))
+        assert (change["kind"], change["after"]) == ("status", "FAILED")
+        last = await ended(service, run)
+    assert (last["status"], last["stalled_since"]) == ("FAILED", None)
+    assert "not yet" in (run_dir(settings, run) / "log").read_text("utf-8")
+
+
 @pytest.mark.parametrize("stall_s", [3600.0, 0.0])
 async def test_a_mark_outlives_the_server_and_is_taken_away_by_the_next(settings: Settings, stall_s: float) -> None:
     async with serving(settings) as service:

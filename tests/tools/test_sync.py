@@ -37,6 +37,8 @@ assert [shop.number_of(item) for item in (shop.get(1), 3, None)] == [8, 3, None]
 assert [item.number for item in shop.walk(3)] == [0, 1, 2]
 with shop.stroll(3) as strolled:
     assert isinstance(next(strolled), Item)
+with shop.count(2) as begun:
+    assert [item.number for item in begun.first()] == [0] and [item.number for item in begun] == [1]
 with shop.count(3) as numbers:
     assert isinstance(numbers, Count) and numbers.end == 3
     assert [item.number for item in numbers] == [0, 1, 2]
@@ -120,6 +122,7 @@ def test_examples_are_those_of_a_plain_program(tree: Path) -> None:
     ("old", "new", "message"),
     [
         ("fetch = get", "fetch, other = get, get", "Assign in the body of AsyncShop"),
+        ("def first(self)", "def first(self, more: int)", "the coroutine first of a stream with parameters"),
         ("    def plain(", "    @staticmethod\n    def plain(", "the decorator 'staticmethod' of plain"),
         ("class AsyncItem:", "class AsyncItem(Path):", "the base 'Path': what it gives would be lost"),
         ("def __hash__", "def __lt__", "__lt__ of AsyncItem"),

@@ -21,7 +21,7 @@ from finetuner.server import asked, keys
 from finetuner.server.auth import user_of
 from finetuner.server.hub import Hub, Waiter
 from finetuner.server.refusals import Refusal
-from finetuner.server.store import changes, listing, runs
+from finetuner.server.store import changes, experiments, listing, runs
 from finetuner.server.store.changes import ChangeRow
 from finetuner.server.store.database import Connection, Database
 from finetuner.server.store.listing import RunFilter
@@ -58,7 +58,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
     database = request.app[keys.DATABASE]
     with subject.waiter(request.app[keys.HUB]) as waiter:
         # Read before the snapshot, so that a change during it is not missed.
-        oldest, cursor = await database.reading(changes.known)
+        oldest, cursor = await database.reading(partial(_known, subject=subject, is_new=since is None))
         if since is not None and (since < oldest or since > cursor):
             raise Refusal(
                 410, "cursor_too_old", f"changes after {since} are no longer known: list the runs, and watch from there"
@@ -74,6 +74,17 @@ async def stream(request: web.Request) -> web.StreamResponse:
                 await events.send(encode([live]))
             await _follow(events, database, waiter, subject, cursor if since is None else since)
     return events.response
+
+
+async def _known(conn: Connection, *, subject: Subject, is_new: bool) -> tuple[int, int]:
+    """Give the first and the last change that are known.
+
+    Raises:
+        ExperimentNotFound: A stream that does not go on from an earlier one is about one that is not there.
+    """
+    if is_new and subject.experiment is not None:
+        await experiments.check_known(conn, subject.owner_id, subject.experiment)
+    return await changes.known(conn)
 
 
 def _hold_little(request: web.Request) -> None:

@@ -98,7 +98,7 @@ async def test_a_run_that_has_not_ended(submit: AsyncSubmit, tmp_path: Path) -> 
             await reading.result()
     with pytest.raises(errors.RunDeleted) as gone:
         await waiting.result()
-    _is(gone, errors.RunDeleted, "run 'goes-on' was deleted while it was waited for")
+    _is(gone, errors.RunDeleted, "run 'goes-on' was deleted")
 
 
 async def test_a_run_that_failed(submit: AsyncSubmit) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from finetuner import errors
 from finetuner.aio.client import AsyncClient
+from finetuner.aio.completed import AsyncCompleted
 from finetuner.aio.logstream import AsyncLogStream
-from finetuner.aio.watch import AsyncCompleted, AsyncWatch
+from finetuner.aio.watch import AsyncWatch
 from finetuner.api.selecting import RunFilter
 from finetuner.api.types import RunStatus
 from tests.aio.conftest import Home

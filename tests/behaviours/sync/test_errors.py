@@ -97,7 +97,7 @@ def test_a_run_that_has_not_ended(submit: Submit, tmp_path: Path) -> None:
             reading.result()
     with pytest.raises(errors.RunDeleted) as gone:
         waiting.result()
-    _is(gone, errors.RunDeleted, "run 'goes-on' was deleted while it was waited for")
+    _is(gone, errors.RunDeleted, "run 'goes-on' was deleted")
 
 
 def test_a_run_that_failed(submit: Submit) -> None:

@@ -36,6 +36,10 @@ class AsyncCount:
         self._next += 1
         return AsyncItem(self._next - 1)
 
+    async def first(self) -> list[AsyncItem]:
+        """Give the first of them."""
+        return [await self.__anext__()]
+
     async def aclose(self) -> None:
         """Close it."""
         self._next = self.end
