@@ -51,6 +51,20 @@ class AsyncWatch(AsyncStream[Change, Change]):
         self._is_all_known = since is None
         self._feed = ChangeFeed(transport, run_ids=run_ids, experiment=self._which.experiment_name, since=since)
 
+    @property
+    def reconnect_timeout_s(self) -> float:
+        """Seconds to try again when the server is gone, before `ServerUnavailable`; 300 unless set, or `math.inf`."""
+        return self._feed.wire.reconnect_timeout_s
+
+    @reconnect_timeout_s.setter
+    def reconnect_timeout_s(self, value: float) -> None:
+        self._feed.wire.reconnect_timeout_s = value
+
+    @property
+    def away_s(self) -> float | None:
+        """Seconds without a connection to the server, while it is tried again; None while there is one."""
+        return self._feed.wire.away_s
+
     async def _more(self) -> list[Change]:
         while items := await self._feed.more():
             changes: list[Change] = []
@@ -72,6 +86,8 @@ class AsyncWatch(AsyncStream[Change, Change]):
         for run_id, before in self._known.items():
             if run_id not in listed:
                 yield Change(cursor=snapshot.cursor, kind="deleted", run_id=run_id, before=before)
+        if self.cursor is None and not listed and not self._known:  # a snapshot of no run was heard all the same
+            self.cursor = snapshot.cursor
         self._known = listed
         self._is_all_known = True
 

@@ -32,6 +32,20 @@ class Watch(Stream[Change]):
         """Where a later watch goes on: `client.watch(since=cursor)`."""
         return self._async.cursor
 
+    @property
+    def reconnect_timeout_s(self) -> float:
+        """Seconds to try again when the server is gone, before `ServerUnavailable`; 300 unless set, or `math.inf`."""
+        return self._async.reconnect_timeout_s
+
+    @reconnect_timeout_s.setter
+    def reconnect_timeout_s(self, value: float) -> None:
+        self._async.reconnect_timeout_s = value
+
+    @property
+    def away_s(self) -> float | None:
+        """Seconds without a connection to the server, while it is tried again; None while there is one."""
+        return self._async.away_s
+
     def __repr__(self) -> str:
         return repr(self._async).replace("AsyncWatch", "Watch", 1)
 
