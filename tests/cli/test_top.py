@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
+import json
 import os
 import re
 import shlex
@@ -395,13 +396,13 @@ def test_without_a_terminal_it_says_what_to_use(shell: Shell) -> None:
 @pytest.mark.xdist_group("cli")
 async def test_a_list_is_printed_as_csv(shell: Shell) -> None:
     async with shell.client() as client:
-        run = await shell.submit(client, "measured-csv", tags=["one", "two"], description='says "so", and\nmore')
+        run = await shell.submit(client, "measured-csv", tags=["one", "two, or 2"], description='says "so", and\nmore')
         await settled(run)
         told = await anyio.to_thread.run_sync(lambda: shell("runs", "list", "--csv", "--name-prefix", "measured-csv"))
         await run.delete()
     assert told.returncode == 0, told.stderr
     (row,) = csv.DictReader(io.StringIO(told.stdout, newline=""))
-    assert (row["id"], row["status"], row["tags"]) == (run.id, "FINISHED", "one two")
+    assert (row["id"], row["status"], json.loads(row["tags"])) == (run.id, "FINISHED", ["one", "two, or 2"])
     assert row["description"] == 'says "so", and\nmore'
     assert any(name.startswith("after.") and float(value) == 0.5 for name, value in row.items())
     assert float(row["duration_s"]) >= 0
