@@ -285,7 +285,7 @@ async def test_a_terminal_shows_runs_as_they_go_on(shell: Shell, ending: str) ->
 def test_it_says_that_no_server_answers_until_it_is_ended(shell: Shell) -> None:
     with shell.terminal("--host", "http://127.0.0.1:9", "top", columns=120) as (process, keyboard):
         text = read_until(keyboard, "connecting to http://127.0.0.1:9")
-        text += read_until(keyboard, "no answer from http://127.0.0.1:9 for 2 s, trying again")
+        text += read_until(keyboard, "no answer from http://127.0.0.1:9 for ")
         assert "0 runs" not in text
         os.write(keyboard, b"q")
         assert process.wait(DEADLINE_S) == 0
@@ -356,15 +356,13 @@ def test_ctrl_z_gives_the_terminal_back_and_fg_takes_it_again(shell: Shell) -> N
             os.write(ours, f"{command}\n".encode())
             read_until(ours, "none match")
             os.write(ours, b"\x1a")
-            read_until(ours, "\x1b[?1049l")
-            read_until(ours, "Stopped")
+            assert "\x1b[?1049l" in read_until(ours, "Stopped")
             os.write(ours, b"stty -a; echo it is $((40 + 2))\n")
             told = read_until(ours, "it is 42")
             assert " echo " in told
             assert " icanon " in told
             os.write(ours, b"fg\n")
-            read_until(ours, "\x1b[?1049h")
-            read_until(ours, "none match")
+            assert "\x1b[?1049h" in read_until(ours, "none match")
             os.write(ours, b"q")
             read_until(ours, "\x1b[?1049l")
             os.write(ours, b"echo it left with $?\n")
