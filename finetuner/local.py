@@ -442,6 +442,10 @@ def _environment() -> dict[str, str]:
     return env
 
 
+_REFUSED: Final = "Error: "
+"""So a server says on its standard error why it does not start, where it has no log yet."""
+
+
 def _start_error(ended: _Ended) -> ServerError:
     code, began = ended.code, ended.began
     if code is None:
@@ -450,13 +454,16 @@ def _start_error(ended: _Ended) -> ServerError:
         return _start_failed(f"signal {-code} ended it each time; is there too little memory?", began)
     if code == embedded.EXIT_STORAGE_FULL:
         return _full(_root())
-    for line in reversed(_log_since(began)):
+    log = _log_since(began)
+    for line in reversed(log):
         with contextlib.suppress(ValueError):
             value = json.loads(line)
             if isinstance(value, dict) and value.get("event") == "server could not start or go on":
                 error = str(value.get("error"))
                 return StateCorrupt(error) if value.get("kind") == "StateCorrupt" else _start_failed(error, began)
-    return _start_failed(f"it ended with exit code {code}", began)
+    refused = next((line for line in reversed(log) if line.startswith(_REFUSED)), None)
+    why = f"it ended with exit code {code}" if refused is None else refused.removeprefix(_REFUSED)
+    return _start_failed(why, began)
 
 
 def _start_failed(why: str, began: int | None = None) -> ServerStartFailed:

@@ -71,6 +71,11 @@ class ChangeFeed:
         self._listed: dict[str, Mapping[str, Any]] = {}
         """The runs of a snapshot, by their ids, while it comes; what comes later corrects what came before."""
 
+    @property
+    def wire(self) -> Reconnecting:
+        """The connections that it reads."""
+        return self._wire
+
     async def more(self) -> list[Item]:
         """Wait for the next items; none when closed."""
         while True:

@@ -77,6 +77,14 @@ class Reconnecting:
         """Why the last connection broke, while what came before that is read."""
         self._failures = 0
         self._lost_at: float | None = None
+        self._away_at: float | None = None
+
+    @property
+    def away_s(self) -> float | None:
+        """Seconds without a connection, from the first try or from its loss on; None while there is one, or no try."""
+        if self._away_at is None or self._loop is None:
+            return None
+        return self._loop.time() - self._away_at
 
     async def read(self) -> Piece | None:
         """Wait for the next bytes; None when closed.
@@ -127,6 +135,8 @@ class Reconnecting:
 
     async def _receive(self, request: Request) -> tuple[bytes, Refused | None]:
         """Wait for the next bytes; with the last of a connection, or alone, comes why there will be no more by it."""
+        if self._response is None and self._away_at is None:
+            self._away_at = asyncio.get_running_loop().time()
         try:
             response = self._response or await self._connect(request)
             if isinstance(response, Refused):
@@ -169,6 +179,7 @@ class Reconnecting:
                 self._opened_at = asyncio.get_running_loop().time()
                 self._response = response
                 self._hold_little(response)
+                self._away_at = None
                 return response
             if response.status == 200 and response.content_type == EVENTS:
                 response.close()

@@ -68,6 +68,20 @@ class AsyncWatch(AsyncStream[Change, Entry]):
         """Whether what comes next are changes: the snapshot was given in full, or there is none, with `since`."""
         return self.cursor is not None
 
+    @property
+    def reconnect_timeout_s(self) -> float:
+        """Seconds to try again when the server is gone, before `ServerUnavailable`; 300 unless set, or `math.inf`."""
+        return self._feed.wire.reconnect_timeout_s
+
+    @reconnect_timeout_s.setter
+    def reconnect_timeout_s(self, value: float) -> None:
+        self._feed.wire.reconnect_timeout_s = value
+
+    @property
+    def away_s(self) -> float | None:
+        """Seconds without a connection to the server, while it is tried again; None while there is one."""
+        return self._feed.wire.away_s
+
     async def snapshot(self) -> list[Change]:
         """Give how the runs stand, all at once, before the first item: what is read then are changes alone.
 

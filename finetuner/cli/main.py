@@ -178,7 +178,9 @@ def report(error: BaseException) -> int:
     if isinstance(error, FinetunerError):
         note(f"Error: {_said(error)}")
         if isinstance(error, ServerStartFailed):
-            note("\n".join(f"  {line[:LOG_CHARS]}" for line in error.log[-5:]))
+            for line in error.log[-5:]:
+                if line.removeprefix("Error: ") not in str(error):  # what it says itself is not said twice
+                    note(f"  {line[:LOG_CHARS]}")
         return exit_code(error)
     more = "" if debug else " FINETUNER_DEBUG=1 shows where."
     if isinstance(error, OSError):

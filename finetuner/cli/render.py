@@ -9,18 +9,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from finetuner.api import convert
 from finetuner.api.selecting import STAGES
-from finetuner.api.standing import details_text, progress_text, took_s
+from finetuner.api.standing import details_text, progress_text, stalled_text, took_s
 from finetuner.api.types import Json, Metrics, RunInfo, RunStatus
 from finetuner.api.visible import visible
 from finetuner.api.words import ago, count, duration
+from finetuner.cli import columns
 from finetuner.cli.console import PlainConsole
 from finetuner.cli.names import shown_name
+from finetuner.cli.text import put
 
 STYLES: Final[Mapping[RunStatus, str]] = {
     RunStatus.CREATED: "yellow",
@@ -32,7 +35,7 @@ _CSV_COLUMNS: Final = tuple(
     "id name experiment_name status details task created_at started_at finished_at stalled_since device tags "
     "description artifact_id".split()
 )
-COLUMNS: Final = ("RUN", "STATUS", "CREATED", "TOOK", "DETAILS")
+COLUMNS: Final = (columns.RUN, columns.STATUS, columns.CREATED, columns.TOOK, columns.DETAILS)
 
 
 def json_bytes(value: Any, *, indent: bool = False) -> bytes:
@@ -42,8 +45,7 @@ def json_bytes(value: Any, *, indent: bool = False) -> bytes:
 
 def print_json(value: Any, *, indent: bool = True) -> None:
     """Print one JSON document on stdout."""
-    sys.stdout.write(json_bytes(value, indent=indent).decode() + "\n")
-    sys.stdout.flush()
+    put(json_bytes(value, indent=indent).decode() + "\n")
 
 
 def print_runs(infos: Sequence[RunInfo], now: dt.datetime) -> None:
@@ -52,24 +54,42 @@ def print_runs(infos: Sequence[RunInfo], now: dt.datetime) -> None:
         for row in (COLUMNS, *(_plain_row(info, now) for info in infos)):
             sys.stdout.write("\t".join(row) + "\n")
         return
+    console = PlainConsole()
+    script = columns.Script(console.encoding)
+    rows = [tuple(map(script.written, _row(info, now))) for info in infos]
+    natural = {name: max(map(cell_len, cells)) for name, *cells in zip(COLUMNS, COLUMNS, *rows, strict=True)}
+    widths = columns.fitted(natural, console.width)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in COLUMNS[:-1]:
-        table.add_column(name, overflow="fold", no_wrap=name != "RUN")
-    table.add_column(COLUMNS[-1], overflow="ellipsis", no_wrap=True)
-    for info in infos:
-        took = took_s(info, now)
+    for name, cells in widths.items():
+        # A name stays whole, though on several lines: it is what other commands take.
+        table.add_column(name, width=cells, no_wrap=name != columns.RUN, overflow="fold")
+    for info, row in zip(infos, rows, strict=True):
+        shown = dict(zip(COLUMNS, row, strict=True))
         table.add_row(
-            shown_name(info),
-            Text(info.status, STYLES[info.status]),
-            ago(info.created_at, now),
-            "" if took is None else duration(took),
-            visible(details_text(info)),
+            *(
+                Text(
+                    shown[name] if name == columns.RUN else script.cut(shown[name], cells),
+                    STYLES[info.status] if name == columns.STATUS else "",
+                )
+                for name, cells in widths.items()
+            )
         )
-    PlainConsole().print(table)
+    console.print(table)
+
+
+def _row(info: RunInfo, now: dt.datetime) -> tuple[str, ...]:
+    took = took_s(info, now)
+    return (
+        shown_name(info),
+        info.status,
+        ago(info.created_at, now),
+        "" if took is None else duration(took),
+        " ".join(details_text(info).split()),
+    )
 
 
 def print_csv(infos: Sequence[RunInfo]) -> None:
-    """Print runs as CSV: times in ISO 8601, UTC, tags with spaces between, metrics in columns at the end."""
+    """Print runs as CSV: times in ISO 8601, UTC, tags as a JSON array, metrics in columns at the end."""
     measured = dict.fromkeys(
         f"{stage}.{name}" for stage in STAGES for info in infos for name in info.metrics.get(stage, {})
     )
@@ -78,7 +98,7 @@ def print_csv(infos: Sequence[RunInfo]) -> None:
     for info in infos:
         value = convert.write(info)
         took = took_s(info, info.finished_at) if info.finished_at else None
-        cells = [" ".join(value[name]) if name == "tags" else value[name] for name in _CSV_COLUMNS]
+        cells = [json_bytes(value[name]).decode() if name == "tags" else value[name] for name in _CSV_COLUMNS]
         metrics = {f"{stage}.{name}": one for stage, named in info.metrics.items() for name, one in named.items()}
         writer.writerow([*cells, took, *(metrics.get(name) for name in measured)])
     sys.stdout.flush()
@@ -115,6 +135,9 @@ def print_run(info: RunInfo, config: Mapping[str, Json], now: dt.datetime) -> No
 
 def _facts(info: RunInfo, now: dt.datetime) -> Iterator[tuple[str, str]]:
     yield from (("details", info.details),) if info.details else ()
+    if info.stalled_since is not None and not info.status.is_terminal:
+        since = f"{info.stalled_since.astimezone():%Y-%m-%d %H:%M:%S} ({ago(info.stalled_since, now)})"
+        yield "stalled", stalled_text(since).removeprefix("stalled ")
     if info.progress is not None and not info.status.is_terminal:
         yield "progress", progress_text(info.progress)
     yield "id", info.id

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
+import math
 import os
-import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -22,20 +19,8 @@ if TYPE_CHECKING:
 REDRAW_S: Final = 0.5
 """How often the picture is renewed where no key is pressed."""
 ORDERS: Final = ("lively", "created", "finished", "progress", "name")
-_KEYS: Final = {
-    "\x1b[A": "up",
-    "\x1b[B": "down",
-    "\x1bOA": "up",
-    "\x1bOB": "down",
-    "\x1b[5~": "pgup",
-    "\x1b[6~": "pgdn",
-    "\x1b": "esc",
-    "\r": "enter",
-    "\n": "enter",
-    "\x7f": "backspace",
-    "\x08": "backspace",
-}
-_KEY: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z~]|\x1bO[A-Z]|.", re.DOTALL)
+DUMB: Final = ("dumb", "unknown")
+"""What TERM says of a terminal that can only write on, line by line."""
 
 
 @click.command()
@@ -60,75 +45,79 @@ _KEY: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z~]|\x1bO[A-Z]|.", re.DOTALL)
 def top(settings: Settings, /, sort: str, **filters: Any) -> None:
     """Watch all runs at once, over one connection, until q or Ctrl-C.
 
-    Keys: s changes the order, r reverses it, f goes through the statuses, / finds by name or tag (Enter keeps what was
-    found, Esc shows all again), arrows and PgUp, PgDn scroll, q ends.
+    Where the server is away it says so, and goes on once it is back. Keys: s changes the order, r reverses it, f goes
+    through the statuses, / finds by name or tag (Enter keeps what was found, Esc shows all again), arrows, PgUp, PgDn,
+    Home (g) and End (G) scroll, ? tells all keys, Ctrl-Z suspends, q ends.
     """
+    otherwise = "`finetuner runs list` prints the runs once"
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise click.UsageError("top needs a terminal; `finetuner runs list` prints the runs once")
+        raise click.UsageError(f"top needs a terminal; {otherwise}")
+    if os.environ.get("TERM", "").lower() in DUMB:
+        raise click.UsageError(
+            f"top needs a terminal that can be drawn on, and TERM says that this cannot; {otherwise}"
+        )
     from finetuner.api.selecting import RunFilter  # noqa: PLC0415 - help and completion load none of it
     from finetuner.cli.topview import Board  # noqa: PLC0415
 
     given = {name: value for name, value in filters.items() if value not in (None, ())}
-    board = Board(order=sort)
+    board = Board(order=sort, has_all=not given)
     which = RunFilter(**given)
 
-    async def work(client: AsyncClient) -> None:
-        await _look(client, which, board)
+    async def work(client: AsyncClient) -> int:
+        return await _look(client, which, board)
 
     try:
-        settings.run(work)
+        code = settings.run(work)
     except KeyboardInterrupt:
         return
+    if code:
+        raise click.exceptions.Exit(code)
 
 
-async def _look(client: AsyncClient, which: Any, board: Board) -> None:
+async def _look(client: AsyncClient, which: Any, board: Board) -> int:
+    """Show the board until it is closed, and give the exit code."""
     import anyio  # noqa: PLC0415 - help and completion load none of it
     from rich.live import Live  # noqa: PLC0415
 
+    from finetuner.cli.columns import Script  # noqa: PLC0415
     from finetuner.cli.console import PlainConsole  # noqa: PLC0415
+    from finetuner.cli.keyboard import ENDINGS, SUSPEND, Keyboard  # noqa: PLC0415
+    from finetuner.cli.topscreen import Screen, picture  # noqa: PLC0415
 
     console = PlainConsole()
+    changes = client.watch(which)
+    changes.reconnect_timeout_s = math.inf
+    code = 0
 
     async def hear() -> None:
-        async with client.watch(which) as changes:
+        async with changes:
             async for change in changes:
                 board.hear(change)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(hear)
-        with _keyboard() as keys, Live(console=console, screen=True, auto_refresh=False) as live:
+        with Keyboard(sys.stdin.fileno()) as keys, Live(console=console, screen=True, auto_refresh=False) as live:
             while board.is_open:
-                live.update(board.picture(console.height, dt.datetime.now(dt.UTC)), refresh=True)
-                with anyio.move_on_after(REDRAW_S):
-                    board.press(await keys.get())
-                    while not keys.empty():
-                        board.press(keys.get_nowait())
+                board.host, board.away_s, board.is_heard = client.host, changes.away_s, changes.cursor is not None
+                screen = Screen(width=console.width, height=console.height, script=Script(console.encoding))
+                live.update(picture(board, screen, dt.datetime.now(dt.UTC)), refresh=True)
+                for key in await keys.get(REDRAW_S):
+                    if key == SUSPEND:
+                        live.stop()
+                        keys.suspend()
+                        live.start(refresh=True)
+                    elif key in ENDINGS:
+                        code, board.is_open = 128 + ENDINGS[key], False
+                        if keys.is_gone:
+                            _show_nothing()
+                    else:
+                        board.press(key)
         tasks.cancel_scope.cancel()
+    return code
 
 
-@contextmanager
-def _keyboard() -> Iterator[asyncio.Queue[str]]:
-    """Give the keys as they are pressed; the terminal is as it was afterwards."""
-    import termios  # noqa: PLC0415 - only a terminal has it
-    import tty  # noqa: PLC0415
-
-    descriptor, keys = sys.stdin.fileno(), asyncio.Queue[str]()
-    before = termios.tcgetattr(descriptor)
-    loop = asyncio.get_running_loop()
-
-    def read() -> None:
-        for key in keys_of(os.read(descriptor, 1024).decode("utf-8", "replace")):
-            keys.put_nowait(key)
-
-    tty.setcbreak(descriptor)
-    loop.add_reader(descriptor, read)
-    try:
-        yield keys
-    finally:
-        loop.remove_reader(descriptor)
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
-
-
-def keys_of(text: str) -> list[str]:
-    """Give the keys that a terminal sent."""
-    return [_KEYS.get(one, one) for one in _KEY.findall(text)]
+def _show_nothing() -> None:
+    """Let what is still written go nowhere: the terminal is gone."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        os.dup2(nowhere, descriptor)

@@ -27,17 +27,22 @@ from finetuner.server.settings import (
     warm_workers,
 )
 
-_CODES: Final[dict[type[FinetunerError], int]] = {lifecycle.PortTakenError: 2, StorageFull: EXIT_STORAGE_FULL}
+_CODES: Final[dict[type[FinetunerError], int]] = {
+    InvalidInput: 2,
+    lifecycle.PortTakenError: 2,
+    StorageFull: EXIT_STORAGE_FULL,
+}
 _log = structlog.get_logger("finetuner.server")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a server until it is to stop, and give the exit code.
 
-    0; 1 for an error; 2 for an address that is taken; 3 for a full disk, which may have no room for the log either.
+    0; 1 for an error; 2 for a setting that is refused, or an address that is taken; 3 for a full disk, which may have
+    no room for the log either.
     """
-    settings = read(arguments)
     try:
+        settings = read(arguments)
         lifecycle.set_up_log(settings)
     except FinetunerError as error:
         return _ended(error)
@@ -64,7 +69,11 @@ def _leave(code: int) -> None:
 
 
 def read(arguments: Sequence[str] | None) -> Settings:
-    """Make the settings of a command line."""
+    """Make the settings of a command line and of the environment.
+
+    Raises:
+        InvalidInput: One of them is refused.
+    """
     parser = argparse.ArgumentParser(prog="python -m finetuner.server", description="Run a Finetuner server.")
     parser.add_argument("--state-dir", type=Path, required=True, help="where it keeps its database, blobs and runs")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
@@ -80,12 +89,9 @@ def read(arguments: Sequence[str] | None) -> Settings:
     given = parser.parse_args(arguments)
     if given.slots is not None and given.slots < 1:
         parser.error("--slots must be at least 1")
-    try:
-        allowed = models_dirs(given.models_dir)
-        silence_s = stall_after_s(given.stall_minutes)
-        warm, warm_s = warm_workers(given.warm_workers), warm_for_s(given.warm_minutes)
-    except InvalidInput as error:
-        parser.error(str(error))
+    allowed = models_dirs(given.models_dir)
+    silence_s = stall_after_s(given.stall_minutes)
+    warm, warm_s = warm_workers(given.warm_workers), warm_for_s(given.warm_minutes)
     gpus = count_gpus()
     return Settings(
         models_dirs=allowed,

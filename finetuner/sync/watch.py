@@ -45,6 +45,20 @@ class Watch(Stream[Change]):
         """Whether what comes next are changes: the snapshot was given in full, or there is none, with `since`."""
         return self._async.is_live
 
+    @property
+    def reconnect_timeout_s(self) -> float:
+        """Seconds to try again when the server is gone, before `ServerUnavailable`; 300 unless set, or `math.inf`."""
+        return self._async.reconnect_timeout_s
+
+    @reconnect_timeout_s.setter
+    def reconnect_timeout_s(self, value: float) -> None:
+        self._async.reconnect_timeout_s = value
+
+    @property
+    def away_s(self) -> float | None:
+        """Seconds without a connection to the server, while it is tried again; None while there is one."""
+        return self._async.away_s
+
     def snapshot(self) -> list[Change]:
         """Give how the runs stand, all at once, before the first item: what is read then are changes alone.
 

@@ -76,10 +76,12 @@ class Shell:
         return process.returncode, shown
 
     @contextlib.contextmanager
-    def terminal(self, *arguments: str, columns: int = 80) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    def terminal(
+        self, *arguments: str, columns: int = 80, term: str = "xterm-256color"
+    ) -> Iterator[tuple[subprocess.Popen[str], int]]:
         """Start a command on a terminal; give it with the descriptor that types and reads what is shown."""
         ours, theirs = pty.openpty()
-        env = {**self.env, "COLUMNS": str(columns), "TERM": "xterm-256color"}
+        env = {**self.env, "COLUMNS": str(columns), "TERM": term}
         process = attrs.evolve(self, env=env).start(*arguments, stdin=theirs, stdout=theirs, stderr=theirs)
         os.close(theirs)
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
 import signal
 import subprocess
@@ -11,6 +13,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import anyio
+import attrs
 import pytest
 
 from finetuner.aio.client import AsyncClient
@@ -172,6 +175,26 @@ async def test_a_reader_that_leaves_ends_it_silently(shell: Shell) -> None:
             assert await anyio.to_thread.run_sync(process.stderr.read) == ""
             assert await anyio.to_thread.run_sync(process.wait, DEADLINE_S) == ExitCode.PIPE_CLOSED
             process.stderr.close()
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="a pipe's size is set on Linux alone")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+async def test_a_reader_that_leaves_a_list_ends_it_in_every_form(shell: Shell, unbuffered: str) -> None:
+    written = attrs.evolve(shell, env={**shell.env, "PYTHONUNBUFFERED": unbuffered})
+
+    def left(form: str) -> int:
+        ours, theirs = os.pipe()
+        fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, 4096)
+        with written.start("runs", "list", "--name-prefix", "left", form, stdout=theirs) as process:
+            os.close(theirs)
+            assert os.read(ours, 1)
+            os.close(ours)
+            process.communicate(timeout=DEADLINE_S)
+        return process.returncode
+
+    async with _ended(shell, "left", description="x" * 10_000):
+        for form in ("--json", "--csv"):
+            assert await anyio.to_thread.run_sync(left, form) == ExitCode.PIPE_CLOSED, form
 
 
 async def test_cancel_stops_a_run_and_leaves_one_that_ended(shell: Shell) -> None:

@@ -70,3 +70,15 @@ def test_a_folder_that_is_a_file_is_refused(shell: Shell) -> None:
     assert other("server", "user", "add", "anna", "--state-dir", str(other.state)).returncode == 0
     assert other("server", "user", "list", "--state-dir", str(other.state)).returncode == 0
     shell.state.unlink()
+
+
+@pytest.mark.parametrize("name", ["FINETUNER_STALL_MINUTES", "FINETUNER_WARM_MINUTES"])
+def test_a_setting_that_is_refused_is_one_clear_line(shell: Shell, name: str) -> None:
+    wrong = attrs.evolve(shell, env={**shell.env, name: "abc"})
+    for arguments in (("server", "start"), ("runs", "list"), ("server", "run", "--port", "0")):
+        refused = wrong(*arguments)
+        assert refused.returncode == (2 if arguments[1] == "run" else 1)
+        (line,) = refused.stderr.splitlines()
+        assert name in line
+        assert "must be a number of minutes" in line
+        assert "'abc'" in line

@@ -5,20 +5,30 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
+import json
 import os
+import re
+import shlex
 import signal
+import subprocess
+import sys
+import termios
 
 import anyio
 import attrs
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from finetuner.api.types import Change, Progress, RunInfo, RunStatus
+from finetuner.cli.columns import GAP_CELLS, Script, fitted
 from finetuner.cli.exits import ExitCode
+from finetuner.cli.keyboard import keys_of
 from finetuner.cli.top import ORDERS as OFFERED
-from finetuner.cli.top import keys_of
+from finetuner.cli.topscreen import Screen, picture
 from finetuner.cli.topview import ORDERS, Board
 from tests.cli.conftest import DEADLINE_S, Shell, read_until, settled
+from tests.proxy_support import Fault, FaultProxy
 
 NOW = dt.datetime(2026, 1, 2, 12, tzinfo=dt.UTC)
 CREATED, STARTED, FINISHED, FAILED = RunStatus
@@ -51,10 +61,15 @@ def seqs(shown: Board) -> list[int]:
     return [one.seq for one in shown.picked()]
 
 
-def screen(shown: Board, height: int = 24, width: int = 120) -> str:
-    told = io.StringIO()
-    Console(file=told, width=width, height=height, force_terminal=False).print(shown.picture(height, NOW))
-    return told.getvalue()
+def screen(shown: Board, height: int = 24, width: int = 120, encoding: str = "utf-8") -> str:
+    told = io.TextIOWrapper(io.BytesIO(), encoding, errors="backslashreplace", write_through=True)
+    drawn = picture(shown, Screen(width=width, height=height, script=Script(encoding)), NOW)
+    Console(file=told, width=width, height=height, force_terminal=False).print(drawn)
+    text = told.buffer.getvalue().decode(encoding)
+    lines = text.splitlines()
+    assert len(lines) <= height
+    assert max(map(cell_len, lines)) <= width
+    return text
 
 
 def half(seq: int, step: int) -> RunInfo:
@@ -129,6 +144,97 @@ def test_no_text_of_a_run_steers_the_terminal() -> None:
     assert not {"\x1b", "\x07", "\u202e"} & set(text)
 
 
+def test_the_next_to_start_is_the_first_of_those_that_wait_and_places_are_counted_anew() -> None:
+    waiting = [info(seq, CREATED, queue_position=seq + 8) for seq in (2, 3, 5)]
+    shown = board(info(1, STARTED), *waiting)
+    assert seqs(shown) == [1, 2, 3, 5]
+    text = screen(shown)
+    assert "10 runs before it" not in text
+    assert [int(found) for found in re.findall(r"(\d+) of your runs before it", text)] == [1, 2]
+    shown.hear(Change(cursor=9, kind="status", run_id=f"{2:024x}", run=info(2, STARTED)))
+    assert re.findall(r"(\d+) of your runs before it", screen(shown)) == ["1"]
+    shown.press("f")
+    shown.press("f")
+    assert re.findall(r"(\d+) of your runs before it", screen(shown)) == [], "FINISHED" in screen(shown)
+    shown.press("esc")
+    shown.has_all = False
+    assert "before it" not in screen(shown), "others may wait that it does not hear of"
+    shown.hear(Change(cursor=10, kind="changed", run_id=f"{5:024x}", run=info(5, CREATED, details="waits for a GPU")))
+    assert "waits for a GPU" in screen(shown)
+
+
+@pytest.mark.parametrize(
+    ("width", "heads"),
+    [
+        (20, ["RUN", "STATUS"]),
+        (40, ["RUN", "STATUS"]),
+        (60, ["RUN", "STATUS", "DETAILS"]),
+        (100, ["RUN", "STATUS", "TOOK", "CREATED", "DETAILS"]),
+    ],
+)
+def test_a_narrow_terminal_has_whole_names_and_says_how_to_quit(width: int, heads: list[str]) -> None:
+    name = "nightly-with-a-name-of-28-xs"
+    shown = board(info(1, STARTED, name=name, details="x" * 200), *(info(seq, FINISHED) for seq in range(2, 40)))
+    text = screen(shown, width=width)
+    lines = text.splitlines()
+    assert lines[1].split() == heads
+    assert (name in text) is (width >= 40)
+    assert name[:9] in text
+    assert lines[-1].endswith("? keys · q quit")
+    assert len(lines) == 24
+    shown.press("?")
+    explained = screen(shown, width=width)
+    assert "Home End to the ends" in explained
+    assert explained.rstrip().endswith("q quit")
+    shown.press("?")
+    shown.press("/")
+    assert "find _" in screen(shown, width=width)
+
+
+def test_columns_take_no_more_than_there_is_and_names_are_cut_last() -> None:
+    natural = {"RUN": 60, "STATUS": 8, "": 12, "TOOK": 9, "CREATED": 10, "DETAILS": 90}
+    for width in range(12, 300):
+        found = fitted(natural, width)
+        assert sum(found.values()) + GAP_CELLS * (len(found) - 1) <= width
+        assert found["RUN"] >= 48 or list(found) == ["RUN", "STATUS"]
+    assert fitted(natural, 300) == natural
+
+
+def test_a_terminal_that_writes_ascii_alone_gets_ascii() -> None:
+    shown = board(info(1, FAILED, name="é" * 40, details="it went wrong, and at length " * 9), half(2, 5))
+    for _ in range(2):
+        text = screen(shown, encoding="ascii", width=100)
+        assert "\\u2026" not in text
+        assert "..." in text
+        assert "\\xe9" in text
+        assert "q quit" in text
+        shown.press("?")
+
+
+def test_where_the_server_is_away_it_says_so_and_no_time_goes_on() -> None:
+    shown = Board(host="http://host:1", is_heard=False)
+    text = screen(shown)
+    assert text.startswith("connecting to http://host:1")
+    assert "0 runs" not in text
+    assert "none match" not in text
+    shown.away_s = 12.0
+    assert "no answer from http://host:1 for 12 s, trying again" in screen(shown)
+    shown = board(info(5, STARTED))
+    assert "5 min 0 s" in screen(shown)
+    shown.away_s = 60.0
+    assert "no answer from  for 1 min 0 s, trying again" in screen(shown).replace(shown.host, "")
+    assert "4 min 0 s" in screen(shown)
+    shown.away_s = 0.4
+    assert "no answer" not in screen(shown)
+
+
+def test_keys_go_to_the_ends() -> None:
+    shown = board(*(info(seq, FINISHED) for seq in range(100)))
+    for key, place in (("end", "81-100 of 100"), ("home", "1-20 of 100"), ("G", "81-100 of 100"), ("g", "1-20 of 100")):
+        shown.press(key)
+        assert place in screen(shown)
+
+
 def test_keys_are_told_apart() -> None:
     assert keys_of("q\x1b[A\x1b[6~\x1bOB/é\r\x7f\x1b") == [
         "q",
@@ -142,6 +248,7 @@ def test_keys_are_told_apart() -> None:
         "esc",
     ]
     assert keys_of("\x1b[1;5C") == ["\x1b[1;5C"]
+    assert keys_of("\x1b[H\x1bOH\x1b[1~\x1b[F\x1bOF\x1b[4~gG?") == ["home"] * 3 + ["end"] * 3 + ["g", "G", "?"]
 
 
 def test_every_order_is_offered() -> None:
@@ -182,6 +289,108 @@ def test_a_misspelt_experiment_is_an_error_and_not_an_empty_screen(shell: Shell)
 
 
 @pytest.mark.xdist_group("cli")
+def test_it_says_that_no_server_answers_until_it_is_ended(shell: Shell) -> None:
+    with shell.terminal("--host", "http://127.0.0.1:9", "top", columns=120) as (process, keyboard):
+        text = read_until(keyboard, "connecting to http://127.0.0.1:9")
+        text += read_until(keyboard, "no answer from http://127.0.0.1:9 for ")
+        assert "0 runs" not in text
+        os.write(keyboard, b"q")
+        assert process.wait(DEADLINE_S) == 0
+
+
+@pytest.mark.anyio
+@pytest.mark.xdist_group("cli")
+async def test_it_says_that_the_server_is_gone_and_goes_on_once_it_is_back(shell: Shell) -> None:
+    async with shell.client() as client, FaultProxy(client.host) as proxy:
+        run = await shell.submit(client, "wait-top-away")
+        named = attrs.evolve(shell, env={**shell.env, "FINETUNER_TOKEN": await client.get_token()})
+        arguments = ("--host", proxy.url, "top", "--name-prefix", "wait-top-away")
+        with named.terminal(*arguments, columns=120) as (process, keyboard):
+            await anyio.to_thread.run_sync(read_until, keyboard, "STARTED 1")
+            proxy.faults = lambda: Fault(is_bad_gateway=True)
+            for task in proxy._tasks:
+                task.cancel()
+            await anyio.to_thread.run_sync(read_until, keyboard, f"no answer from {proxy.url} for ")
+            shell.release(run)
+            await settled(run)
+            proxy.faults = Fault
+            text = await anyio.to_thread.run_sync(read_until, keyboard, "FINISHED 1")
+            assert "no answer" not in text.partition("FINISHED 1")[0].rpartition("\x1b[H")[2]
+            os.write(keyboard, b"q")
+            assert await anyio.to_thread.run_sync(process.wait, DEADLINE_S) == 0
+        await run.delete()
+
+
+@pytest.mark.xdist_group("cli")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_and_the_terminal_is_as_it_was(shell: Shell, number: signal.Signals) -> None:
+    with shell.terminal("top", "--name-prefix", "no-such-run", columns=120) as (process, keyboard):
+        before = termios.tcgetattr(keyboard)
+        read_until(keyboard, "none match")
+        assert termios.tcgetattr(keyboard) != before
+        process.send_signal(number)
+        read_until(keyboard, "\x1b[?1049l")
+        assert process.wait(DEADLINE_S) == 128 + number
+        assert termios.tcgetattr(keyboard) == before
+
+
+@pytest.mark.xdist_group("cli")
+def test_it_ends_where_its_terminal_is_hung_up(shell: Shell) -> None:
+    with shell.terminal("top", "--name-prefix", "no-such-run", columns=120) as (process, keyboard):
+        read_until(keyboard, "none match")
+        nothing = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nothing, keyboard)
+        os.close(nothing)
+        assert process.wait(DEADLINE_S) == 128 + signal.SIGHUP
+
+
+@pytest.mark.xdist_group("cli")
+def test_ctrl_z_gives_the_terminal_back_and_fg_takes_it_again(shell: Shell) -> None:
+    ours, theirs = os.openpty()
+    takes_terminal = "import fcntl, os, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{takes_terminal}; os.execvp('bash', ['bash', '--norc', '--noprofile', '-i'])"],
+        cwd=shell.cwd,
+        env={**shell.env, "COLUMNS": "120", "TERM": "xterm-256color"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    ) as bash:
+        os.close(theirs)
+        try:
+            command = f"{shlex.quote(sys.executable)} -m finetuner.cli top --name-prefix no-such-run"
+            os.write(ours, f"{command}\n".encode())
+            read_until(ours, "none match")
+            os.write(ours, b"\x1a")
+            assert "\x1b[?1049l" in read_until(ours, "Stopped")
+            os.write(ours, b"stty -a; echo it is $((40 + 2))\n")
+            told = read_until(ours, "it is 42")
+            assert " echo " in told
+            assert " icanon " in told
+            os.write(ours, b"fg\n")
+            assert "\x1b[?1049h" in read_until(ours, "none match")
+            os.write(ours, b"q")
+            read_until(ours, "\x1b[?1049l")
+            os.write(ours, b"echo it left with $?\n")
+            read_until(ours, "it left with 0")
+            os.write(ours, b"exit\n")
+            assert bash.wait(DEADLINE_S) == 0
+        finally:
+            bash.kill()
+            os.close(ours)
+
+
+@pytest.mark.xdist_group("cli")
+@pytest.mark.parametrize("term", ["dumb", "unknown"])
+def test_a_terminal_that_cannot_be_drawn_on_is_refused(shell: Shell, term: str) -> None:
+    with shell.terminal("top", term=term) as (process, keyboard):
+        text = read_until(keyboard, "runs list")
+        assert "top needs a terminal that can be drawn on" in text
+        assert process.wait(DEADLINE_S) == ExitCode.USAGE
+
+
+@pytest.mark.xdist_group("cli")
 def test_without_a_terminal_it_says_what_to_use(shell: Shell) -> None:
     ended = shell("top")
     assert ended.returncode == ExitCode.USAGE
@@ -192,13 +401,13 @@ def test_without_a_terminal_it_says_what_to_use(shell: Shell) -> None:
 @pytest.mark.xdist_group("cli")
 async def test_a_list_is_printed_as_csv(shell: Shell) -> None:
     async with shell.client() as client:
-        run = await shell.submit(client, "measured-csv", tags=["one", "two"], description='says "so", and\nmore')
+        run = await shell.submit(client, "measured-csv", tags=["one", "two, or 2"], description='says "so", and\nmore')
         await settled(run)
         told = await anyio.to_thread.run_sync(lambda: shell("runs", "list", "--csv", "--name-prefix", "measured-csv"))
         await run.delete()
     assert told.returncode == 0, told.stderr
     (row,) = csv.DictReader(io.StringIO(told.stdout, newline=""))
-    assert (row["id"], row["status"], row["tags"]) == (run.id, "FINISHED", "one two")
+    assert (row["id"], row["status"], json.loads(row["tags"])) == (run.id, "FINISHED", ["one", "two, or 2"])
     assert row["description"] == 'says "so", and\nmore'
     assert any(name.startswith("after.") and float(value) == 0.5 for name, value in row.items())
     assert float(row["duration_s"]) >= 0

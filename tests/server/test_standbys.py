@@ -313,5 +313,5 @@ class TestSettings:
         monkeypatch.setenv("FINETUNER_WARM_WORKERS", "2")
         read = command.read(["--state-dir", str(tmp_path), "--warm-minutes", "3"])
         assert (read.warm_workers, read.warm_s) == (2, 180.0)
-        with pytest.raises(SystemExit):
+        with pytest.raises(InvalidInput, match="--warm-workers"):
             command.read(["--state-dir", str(tmp_path), "--warm-workers", "-1"])
