@@ -107,7 +107,7 @@ async def test_a_run_that_matched_at_the_cursor_and_no_longer_does_is_told_of_on
     await ends.wait(LIMIT_S)
     await ends.update(tags=["late"])
     await last.update(tags=["last"])
-    seen = []
+    seen: list[tuple[str, str, RunStatus | None]] = []
     async with client.watch(which, since=before.cursor) as changes:
         while ("changed", last.id) not in [(kind, run_id) for kind, run_id, _ in seen]:
             change = await anext(changes)

@@ -103,7 +103,7 @@ def test_a_run_that_matched_at_the_cursor_and_no_longer_does_is_told_of_once(
     ends.wait(LIMIT_S)
     ends.update(tags=["late"])
     last.update(tags=["last"])
-    seen = []
+    seen: list[tuple[str, str, RunStatus | None]] = []
     with client.watch(which, since=before.cursor) as changes:
         while ("changed", last.id) not in [(kind, run_id) for kind, run_id, _ in seen]:
             change = next(changes)
