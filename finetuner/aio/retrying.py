@@ -23,19 +23,6 @@ class Tried(Generic[T]):
     error: FinetunerError | None = None
 
 
-async def until_settled(attempt: Callable[[], Awaitable[Tried[T]]]) -> Tried[T]:
-    """Try until the decision is not `Retry`, waiting as each decision says.
-
-    Cancelled between two tries, it leaves nothing behind: what must be kept from try to try is `attempt`'s own.
-    """
-
-    @backoff.on_predicate(backoff.runtime, predicate=_is_retry, value=_wait_s, jitter=None, logger=None)
-    async def again() -> Tried[T]:
-        return await attempt()
-
-    return await again()
-
-
 def _is_retry(tried: Tried[T]) -> bool:
     return isinstance(tried.decision, Retry)
 
@@ -43,3 +30,12 @@ def _is_retry(tried: Tried[T]) -> bool:
 def _wait_s(tried: Tried[T]) -> float:
     assert isinstance(tried.decision, Retry)  # noqa: S101 - backoff asks only where the predicate holds
     return backoff.full_jitter(tried.decision.after_s) if tried.decision.jitter else tried.decision.after_s
+
+
+@backoff.on_predicate(backoff.runtime, predicate=_is_retry, value=_wait_s, jitter=None, logger=None)
+async def until_settled(attempt: Callable[[], Awaitable[Tried[T]]]) -> Tried[T]:
+    """Try until the decision is not `Retry`, waiting as each decision says.
+
+    Cancelled between two tries, it leaves nothing behind: what must be kept from try to try is `attempt`'s own.
+    """
+    return await attempt()

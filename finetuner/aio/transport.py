@@ -188,7 +188,8 @@ class Transport:
 
         async def attempt() -> Tried[Answer]:
             nonlocal tries
-            await asyncio.sleep(max(0.0, min(self._paused_until - loop.time(), begun + budget_s - loop.time())))
+            if (pause_s := min(self._paused_until, begun + budget_s) - loop.time()) > 0:
+                await asyncio.sleep(pause_s)
             tries += 1
             left_s = max(begun + budget_s - loop.time(), 1.0)
             got = await self.try_once(request, left_s)
