@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES: Sequence[str] = ("aiohttp", "orjson", "SQLAlchemy", "aiosqlite", "anyio", "attrs", "cattrs", "torch")
+PACKAGES: Sequence[str] = ("aiohttp", "orjson", "SQLAlchemy", "anyio", "attrs", "cattrs", "torch")
 
 
 def facts() -> dict[str, object]:
