@@ -256,7 +256,7 @@ def launch(argv: Sequence[str], cwd: str, env: Mapping[str, str], pass_fds: Sequ
             pass_fds=(events_end, lifeline_end, *pass_fds),
             start_new_session=True,
         )
-    except BaseException:
+    except BaseException:  # whatever it was: nothing is left open, and the caller is told
         for fd in (output, events, lifeline):
             os.close(fd)
         raise

@@ -80,7 +80,7 @@ class Standby:
                 pass_fds=(its.fileno(),),
                 start_new_session=True,
             )
-        except BaseException:
+        except BaseException:  # whatever it was: no socket is left open, and the caller is told
             self._socket.close()
             raise
         finally:
