@@ -100,7 +100,12 @@ async def _look(client: AsyncClient, which: Any, board: Board) -> int:
             while board.is_open:
                 board.host, board.away_s, board.is_heard = client.host, changes.away_s, changes.cursor is not None
                 screen = Screen(width=console.width, height=console.height, script=Script(console.encoding))
-                live.update(picture(board, screen, dt.datetime.now(dt.UTC)), refresh=True)
+                try:
+                    live.update(picture(board, screen, dt.datetime.now(dt.UTC)), refresh=True)
+                except OSError:
+                    if not keys.is_gone:
+                        raise
+                    _show_nothing()  # the keyboard hears of it next
                 for key in await keys.get(REDRAW_S):
                     if key == SUSPEND:
                         live.stop()

@@ -34,12 +34,13 @@ class Shell:
     env: dict[str, str]
     cwd: Path
     state: Path
+    program: tuple[str, ...] = (sys.executable, "-m", "finetuner.cli")
 
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         """Start a command in a process group of its own, so that a Ctrl-C reaches it alone."""
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **options}
         return subprocess.Popen(
-            [sys.executable, "-m", "finetuner.cli", *arguments],
+            [*self.program, *arguments],
             cwd=self.cwd,
             env=self.env,
             text=True,

@@ -334,9 +334,15 @@ def test_a_signal_ends_it_and_the_terminal_is_as_it_was(shell: Shell, number: si
         assert termios.tcgetattr(keyboard) == before
 
 
+DRAWING = "from finetuner.cli import main, top; top.REDRAW_S = 0.0; main.main()"
+"""Draws until the terminal takes no more, and waits in the middle of a picture."""
+
+
 @pytest.mark.xdist_group("cli")
-def test_it_ends_where_its_terminal_is_hung_up(shell: Shell) -> None:
-    with shell.terminal("top", "--name-prefix", "no-such-run", columns=120) as (process, keyboard):
+@pytest.mark.parametrize("program", [("-m", "finetuner.cli"), ("-c", DRAWING)], ids=["waiting", "drawing"])
+def test_it_ends_where_its_terminal_is_hung_up(shell: Shell, program: tuple[str, ...]) -> None:
+    started = attrs.evolve(shell, program=(sys.executable, *program))
+    with started.terminal("top", "--name-prefix", "no-such-run", columns=120) as (process, keyboard):
         read_until(keyboard, "none match")
         nothing = os.open(os.devnull, os.O_RDWR)
         os.dup2(nothing, keyboard)
