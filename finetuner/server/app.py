@@ -42,6 +42,7 @@ from finetuner.server.standing import STANDING, Standing
 from finetuner.server.store import idempotency, users
 from finetuner.server.store.blobs import Blobs
 from finetuner.server.store.database import Database
+from finetuner.server.store.run_texts import RunTexts
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 """Of a JSON request; blobs are as large as they are."""
@@ -153,6 +154,7 @@ async def _parts(app: web.Application) -> AsyncIterator[None]:
                 await users.ensure_local(tx, token=settings.token)
         await blobs_store.collect()
         app[keys.DATABASE] = database
+        app[keys.RUN_TEXTS] = RunTexts()
         app[keys.BLOBS] = blobs_store
         app[keys.HUB] = Hub(database)
         app[keys.SCHEDULER] = await stack.enter_async_context(

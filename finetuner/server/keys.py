@@ -11,10 +11,12 @@ from finetuner.server.scheduler import Scheduler
 from finetuner.server.settings import Settings
 from finetuner.server.store.blobs import Blobs
 from finetuner.server.store.database import Database
+from finetuner.server.store.run_texts import RunTexts
 from finetuner.server.store.users import User
 
 SETTINGS: Final = web.AppKey("settings", Settings)
 DATABASE: Final = web.AppKey("database", Database)
+RUN_TEXTS: Final = web.AppKey("run_texts", RunTexts)
 BLOBS: Final = web.AppKey("blobs", Blobs)
 HUB: Final = web.AppKey("hub", Hub)
 SCHEDULER: Final = web.AppKey("scheduler", Scheduler)

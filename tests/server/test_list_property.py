@@ -29,6 +29,7 @@ from finetuner.api.selecting import TIMES, RunFilter, read_time
 from finetuner.api.types import RunInfo, RunStatus, Task
 from finetuner.server.store import listing, runs, submission, users
 from finetuner.server.store.database import Database
+from finetuner.server.store.run_texts import RunTexts
 from finetuner.server.store.submission import Submission
 from finetuner.server.store.tables import RUNS
 
@@ -90,6 +91,8 @@ class World:
     draw: random.Random
     database: Database
     owner_id: int
+    texts: RunTexts = attrs.field(factory=lambda: RunTexts(max_bytes=6_000))
+    """Room for some of the runs."""
     wanted: RunFilter = attrs.field(factory=RunFilter)
     matching: set[str] = attrs.field(factory=set)
     """The runs that match now, by the client's own reading of the filter."""
@@ -259,7 +262,12 @@ class World:
         span = paging.RangeRequest.from_query(query)
         self.steps.append(f"answer {span}")
         async with self.database.read(is_snapshot=True) as conn:
-            asked.body = await listing.ranges(conn, self.stored_filter(), span, with_config=False)
+            asked.body = await listing.ranges(conn, self.texts, self.stored_filter(), span, with_config=False)
+            for item in orjson.loads(asked.body)["items"]:
+                row = await runs.get(conn, item["id"])
+                assert row is not None
+                place = await runs.queue_position(conn, row)
+                assert item == orjson.loads(runs.to_json(row, queue_position=place))
 
     async def conduct(self, listed: asyncio.Task[list[AsyncRun]]) -> None:
         desk = self.desk

@@ -25,6 +25,7 @@ from finetuner.server.store import changes, experiments, listing, runs
 from finetuner.server.store.changes import ChangeRow
 from finetuner.server.store.database import Connection, Database
 from finetuner.server.store.listing import RunFilter
+from finetuner.server.store.run_texts import RunTexts
 from finetuner.server.stream import EventStream, StreamCut
 
 MAX_RUNS: Final = 100
@@ -68,7 +69,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
         with contextlib.suppress(StreamCut):
             if since is None:
                 if with_snapshot:
-                    await _snapshot(events, database, subject)
+                    await _snapshot(events, database, request.app[keys.RUN_TEXTS], subject)
                     cursor = await _settle(events, database, subject, cursor)
                 live = Event(str(cursor), "live", json.dumps({"cursor": cursor}))
                 await events.send(encode([live]))
@@ -108,11 +109,11 @@ def _subject(request: web.Request) -> Subject:
     return Subject(owner_id=user_of(request).id, run_ids=run_ids, experiment=experiment)
 
 
-async def _snapshot(events: EventStream, database: Database, subject: Subject) -> None:
+async def _snapshot(events: EventStream, database: Database, texts: RunTexts, subject: Subject) -> None:
     which = RunFilter(owner_id=subject.owner_id, experiment=subject.experiment, run_ids=subject.run_ids)
     while True:
         rows = await database.reading(
-            partial(listing.newest, which=which, limit=SNAPSHOT_RUNS, with_config=False), is_snapshot=True
+            partial(listing.newest, texts=texts, which=which, limit=SNAPSHOT_RUNS, with_config=False), is_snapshot=True
         )
         if rows:
             encoded = b"[" + b",".join(item for _, item in rows) + b"]"

@@ -94,6 +94,7 @@ async def _list(request: web.Request, which: RunFilter) -> web.Response:
     for name in ("limit", "before_seq", "from_seq", "count"):
         asked.one(request, name)
     span = paging.RangeRequest.from_query(request.query)
+    texts = request.app[keys.RUN_TEXTS]
 
     async def read(conn: Connection) -> web.Response:
         if which.experiment is not None:
@@ -103,8 +104,9 @@ async def _list(request: web.Request, which: RunFilter) -> web.Response:
                 raise asked.refused("count", "can only be 'status'")
             return asked.json_response({"counts": await listing.counts(conn, which)})
         if not is_paged:
-            return asked.json_response(await listing.ranges(conn, which, span, with_config=with_config))
-        total, items = await listing.page(conn, which, offset=(page - 1) * size, limit=size, with_config=with_config)
+            return asked.json_response(await listing.ranges(conn, texts, which, span, with_config=with_config))
+        part = {"offset": (page - 1) * size, "limit": size}
+        total, items = await listing.page(conn, texts, which, with_config=with_config, **part)
         return asked.pages(items, total=total, page=page, size=size)
 
     return await request.app[keys.DATABASE].reading(read, is_snapshot=True)

@@ -15,7 +15,8 @@ from finetuner.api.selecting import COMPARED, MetricThreshold
 from finetuner.api.types import RunStatus, Task
 from finetuner.server.store import queue
 from finetuner.server.store.database import Connection
-from finetuner.server.store.run_columns import BEGUN_WITH_CONFIG, BEGUN_WITHOUT_CONFIG, completed, to_json
+from finetuner.server.store.run_columns import to_json
+from finetuner.server.store.run_texts import HEAD, RunTexts
 from finetuner.server.store.runs import JOINED
 from finetuner.server.store.tables import EXPERIMENTS, RUN_COUNTS, RUN_TAGS, RUNS
 
@@ -90,9 +91,9 @@ class RunFilter:
         """Give the query for some columns of these runs."""
         return select(*columns).select_from(JOINED).where(*self.conditions())
 
-    def seqs(self, column: Any) -> Select[Any]:
-        """Give the query for the seqs of these runs, or their number: without their experiments where it can be."""
-        return select(column).select_from(RUNS if self.experiment is None else JOINED).where(*self.conditions())
+    def light(self, *columns: Any) -> Select[Any]:
+        """Give the query for some columns of the runs' own table: without their experiments where it can be."""
+        return select(*columns).select_from(RUNS if self.experiment is None else JOINED).where(*self.conditions())
 
 
 def _meets(threshold: MetricThreshold) -> ColumnElement[bool]:
@@ -102,17 +103,21 @@ def _meets(threshold: MetricThreshold) -> ColumnElement[bool]:
     return condition
 
 
-async def ranges(conn: Connection, which: RunFilter, request: paging.RangeRequest, *, with_config: bool) -> bytes:
+async def ranges(
+    conn: Connection, texts: RunTexts, which: RunFilter, request: paging.RangeRequest, *, with_config: bool
+) -> bytes:
     """Answer one request of a listing, as `finetuner.api.paging` documents it.
 
     Args:
         conn: A snapshot.
+        texts: What was read before.
         which: The filters; its `before_seq` is not looked at.
         request: The span.
         with_config: Give each run with its config.
     """
     which = attrs.evolve(which, before_seq=request.before_seq)
-    rows = await newest(conn, which, limit=request.limit + 1, with_config=with_config, from_seq=request.from_seq or 0)
+    span = {"limit": request.limit + 1, "from_seq": request.from_seq or 0}
+    rows = await newest(conn, texts, which, with_config=with_config, **span)
     if request.from_seq is not None:
         return paging.encode_page(paging.answer_range(request, rows))
     if len(rows) <= request.limit:
@@ -126,14 +131,14 @@ async def ranges(conn: Connection, which: RunFilter, request: paging.RangeReques
 
 
 async def page(
-    conn: Connection, which: RunFilter, *, offset: int, limit: int, with_config: bool
+    conn: Connection, texts: RunTexts, which: RunFilter, *, offset: int, limit: int, with_config: bool
 ) -> tuple[int, list[bytes]]:
     """Give how many runs match, and some of them, newest first, encoded."""
     if which == RunFilter(owner_id=which.owner_id):
         total = sum((await counts(conn, which)).values())
     else:
         total = int(await conn.scalar(_count(attrs.evolve(which, before_seq=None)), {"before": _before(which)}))
-    rows = await newest(conn, which, limit=limit, with_config=with_config, skip=offset)
+    rows = await newest(conn, texts, which, limit=limit, with_config=with_config, skip=offset)
     return total, [item for _, item in rows]
 
 
@@ -148,14 +153,20 @@ async def counts(conn: Connection, which: RunFilter) -> dict[str, int]:
 
 
 async def newest(
-    conn: Connection, which: RunFilter, *, limit: int, with_config: bool, from_seq: int = 0, skip: int = 0
+    conn: Connection,
+    texts: RunTexts,
+    which: RunFilter,
+    *,
+    limit: int,
+    with_config: bool,
+    from_seq: int = 0,
+    skip: int = 0,
 ) -> list[tuple[int, bytes]]:
     """Give the newest of the runs, encoded as the wire has them, each with its seq."""
     params = {"before": _before(which), "from": from_seq, "limit": limit, "skip": skip}
-    query = _rows(attrs.evolve(which, before_seq=None), with_config=with_config)
-    rows = [tuple(row) for row in await conn.all(query, params)]
-    waiting = await queue.places(conn, [seq for seq, status, _ in rows if status == "CREATED"])
-    return [(seq, completed(begun, waiting.get(seq))) for seq, _, begun in rows]
+    heads = await conn.all(_heads(attrs.evolve(which, before_seq=None)), params)
+    items = await texts.read(conn, heads, with_config=with_config)
+    return [(head[0], item) for head, item in zip(heads, items, strict=True)]
 
 
 async def encode(conn: Connection, rows: Sequence[Row[Any]]) -> list[bytes]:
@@ -170,21 +181,20 @@ def _before(which: RunFilter) -> int:
 
 # Whoever lists runs asks for many pages by the same filters: what they mean is worked out once.
 @lru_cache(_QUERIES)
-def _rows(which: RunFilter, *, with_config: bool) -> Select[Any]:
-    begun = BEGUN_WITH_CONFIG if with_config else BEGUN_WITHOUT_CONFIG
-    query = which.select(RUNS.c.seq, RUNS.c.status, begun).order_by(RUNS.c.seq.desc())
+def _heads(which: RunFilter) -> Select[Any]:
+    query = which.light(*HEAD).order_by(RUNS.c.seq.desc())
     return query.where(_BEFORE, RUNS.c.seq >= bindparam("from")).limit(bindparam("limit")).offset(bindparam("skip"))
 
 
 @lru_cache(_QUERIES)
 def _count(which: RunFilter) -> Select[Any]:
-    return which.seqs(func.count()).where(_BEFORE)
+    return which.light(func.count()).where(_BEFORE)
 
 
 @lru_cache(_QUERIES)
 def _page_ends(which: RunFilter) -> Select[Any]:
     """Give the query for the last seq of each full page: from each, it skips the rows of one page in the index."""
-    end = which.seqs(RUNS.c.seq).order_by(RUNS.c.seq.desc()).limit(1).offset(bindparam("skip"))
+    end = which.light(RUNS.c.seq).order_by(RUNS.c.seq.desc()).limit(1).offset(bindparam("skip"))
     ends = select(end.where(_BEFORE).scalar_subquery().label("seq")).cte("ends", recursive=True)
     following = end.where(RUNS.c.seq < ends.c.seq).correlate(ends).scalar_subquery()
     ends = ends.union_all(select(following).where(ends.c.seq.is_not(None)))

@@ -19,11 +19,9 @@ _ENDS: Final = select(
 _COUNT: Final = select(func.count()).select_from(RUNS).where(_IS_WAITING)
 _BEFORE: Final = _COUNT.where(RUNS.c.seq < bindparam("seq"))
 _FROM: Final = _COUNT.where(RUNS.c.seq >= bindparam("seq"))
-_BETWEEN: Final = (
-    select(RUNS.c.seq)
-    .where(_IS_WAITING, RUNS.c.seq >= bindparam("first"), RUNS.c.seq <= bindparam("last"))
-    .order_by(RUNS.c.seq)
-)
+_IS_BETWEEN: Final = (RUNS.c.seq >= bindparam("first")) & (RUNS.c.seq <= bindparam("last"))
+_COUNT_BETWEEN: Final = _COUNT.where(_IS_BETWEEN)
+_BETWEEN: Final = select(RUNS.c.seq).where(_IS_WAITING, _IS_BETWEEN).order_by(RUNS.c.seq)
 
 
 async def place(conn: Connection, seq: int) -> int:
@@ -43,4 +41,8 @@ async def places(conn: Connection, seqs: Sequence[int]) -> dict[int, int]:
         return {}
     ends = {"first": min(seqs), "last": max(seqs)}
     ahead = await place(conn, ends["first"])
-    return {row.seq: ahead + index for index, row in enumerate(await conn.all(_BETWEEN, ends))}
+    if await conn.scalar(_COUNT_BETWEEN, ends) == len(seqs):
+        between = sorted(seqs)  # no others wait among them
+    else:
+        between = [row.seq for row in await conn.all(_BETWEEN, ends)]
+    return {seq: ahead + index for index, seq in enumerate(between)}

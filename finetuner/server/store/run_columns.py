@@ -35,7 +35,9 @@ _PLAIN: Final = (
 )
 _JSON: Final = ("failure", "tags", "progress", "metrics")
 _WIRE: Final = (*_PLAIN, *_JSON)
-_INNER: Final = frozenset({"examples", "experiment_id", "runtime", "artifact_sha256", "artifact_size", "config"})
+_INNER: Final = frozenset(
+    {"examples", "experiment_id", "runtime", "artifact_sha256", "artifact_size", "config", "version"}
+)
 _COLUMNS: Final[Mapping[str, Any]] = {"experiment_name": EXPERIMENTS.c.name.label("experiment_name"), **RUNS.c}
 WITHOUT_CONFIG: Final[tuple[Any, ...]] = (
     *(_COLUMNS[name] for name in _WIRE),
@@ -45,6 +47,7 @@ WITHOUT_CONFIG: Final[tuple[Any, ...]] = (
 WITH_CONFIG: Final[tuple[Any, ...]] = (*WITHOUT_CONFIG, RUNS.c.config)
 _ASCII: Final = frozenset({"id", "status", "task", "artifact_id", "created_at"})
 """What needs no escapes, and is never null."""
+_NO_PLACE: Final = b',"queue_position":null}'
 
 
 def _written(name: str) -> tuple[str, Any]:
@@ -68,10 +71,9 @@ BEGUN_WITHOUT_CONFIG: Final = _as_json(*_WIRE)
 BEGUN_WITH_CONFIG: Final = _as_json(*_WIRE, "config")
 
 
-def completed(begun: str, queue_position: int | None) -> bytes:
+def completed(begun: bytes, queue_position: int | None) -> bytes:
     """Give the whole JSON of a run that SQLite began."""
-    place = "null" if queue_position is None else queue_position
-    return f'{begun},"queue_position":{place}}}'.encode()
+    return begun + (_NO_PLACE if queue_position is None else b',"queue_position":%d}' % queue_position)
 
 
 def to_json(

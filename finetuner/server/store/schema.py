@@ -12,7 +12,7 @@ from typing import Final
 from finetuner.errors import StateCorrupt, StorageFull
 from finetuner.server.settings import BLOBS_NAME, RUNS_NAME
 
-HEAD: Final = "0003"
+HEAD: Final = "0004"
 """The newest revision in `migrations/versions`."""
 _CHECKED_BYTES: Final = 256 * 1024 * 1024
 """Larger databases are not read through at the start: that would take seconds."""

@@ -104,6 +104,7 @@ RUNS: Final = Table(
     Column("events_offset", _BIG, nullable=False),
     Column("cancel_requested", Boolean, nullable=False),
     Column("deleting", Boolean, nullable=False),
+    Column("version", Integer, nullable=False, server_default="0"),
     UniqueConstraint("experiment_id", "name"),
     Index(None, "owner_id", "seq", "experiment_id"),
     Index(None, "experiment_id", "seq"),
