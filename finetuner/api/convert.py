@@ -62,6 +62,8 @@ def _object(value: Any, kind: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise TypeError(f"must be an object, not {_described(value)}")
     item_type = (get_args(kind) or (str, Any))[1]
+    if item_type is Any:
+        return dict(value)
     return dict(_items(((f".{key}", key, item) for key, item in value.items()), item_type))
 
 
@@ -143,7 +145,7 @@ def _sparse() -> cattrs.Converter:
 
 def to_iso(time: dt.datetime) -> str:
     """Give a time as the wire has it: `2026-01-31T12:00:00.000000Z`."""
-    return time.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{time.astimezone(dt.UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 STRICT = _strict()

@@ -99,8 +99,8 @@ async def _planned(
             size_bytes=upload.size_bytes,
             is_uploaded=is_there,
         )
-    if name in await datasets.sha256s(conn, owner_id, [name]):
-        row = await datasets.get(conn, owner_id, name)
+    row = (await datasets.named(conn, owner_id, [name])).get(name)
+    if row is not None:
         return PlannedData(
             field=field, name=name, kind=row.kind, rows=row.rows, size_bytes=row.size_bytes, is_uploaded=True
         )

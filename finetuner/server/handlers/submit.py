@@ -41,7 +41,8 @@ async def create(request: web.Request) -> web.Response:
     experiment = asked.path_name(request, "experiment")
     asked_for = read_json(await request.read(), RunRequest)
     checked = checks.check(asked_for, request.app[keys.SETTINGS])
-    key, body_sha256 = key_of(request), sha256_of(experiment, asked_for)
+    key = key_of(request)
+    body_sha256 = "" if key is None else sha256_of(experiment, asked_for)
     owner_id = user_of(request).id
 
     async def write(tx: Transaction) -> tuple[bytes, bool]:
@@ -122,12 +123,13 @@ async def data_of(
         InvalidInput: It cannot; `.errors` has each field.
     """
     coming = coming or {}
-    found = {**await datasets.sha256s(conn, owner_id, checked.data.values())}
+    known = await datasets.named(conn, owner_id, checked.data.values())
+    found = {name: row.sha256 for name, row in known.items()}
     errors: list[FieldError] = []
     kinds: dict[str, str] = {}
     for path, name in checked.data.items():
-        if name in coming or name in found:
-            kinds[path] = coming[name].kind if name in coming else (await datasets.get(conn, owner_id, name)).kind
+        if name in coming or name in known:
+            kinds[path] = coming[name].kind if name in coming else known[name].kind
             errors += caught(path, check_data_kind, path, kinds[path], checked.loss)
         elif is_id(name):
             refused = await _take_artifact(conn, owner_id, path, name, Task.GENERATION, found)

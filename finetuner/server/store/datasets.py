@@ -18,7 +18,7 @@ from finetuner.server.store.tables import DATASETS
 
 _MINE: Final = DATASETS.c.owner_id == bindparam("owner")
 _GET: Final = select(DATASETS).where(_MINE, DATASETS.c.name == bindparam("name"))
-_SHA256S: Final = select(DATASETS.c.name, DATASETS.c.sha256).where(_MINE, among(DATASETS.c.name, "names"))
+_NAMED: Final = select(DATASETS).where(_MINE, among(DATASETS.c.name, "names"))
 
 
 def to_wire(row: Row[Any]) -> dict[str, Any]:
@@ -57,10 +57,10 @@ async def list_all(conn: Connection, owner_id: int) -> Sequence[Row[Any]]:
     return await conn.all(select(DATASETS).where(_MINE).order_by(DATASETS.c.id.desc()), {"owner": owner_id})
 
 
-async def sha256s(conn: Connection, owner_id: int, wanted: Iterable[str]) -> dict[str, str]:
-    """Give the sha256 of those of the wanted data sets that the user has."""
-    rows = await conn.all(_SHA256S, {"owner": owner_id, "names": listed(set(wanted))})
-    return {row.name: row.sha256 for row in rows}
+async def named(conn: Connection, owner_id: int, wanted: Iterable[str]) -> dict[str, Row[Any]]:
+    """Give those of the wanted data sets that the user has, by name."""
+    rows = await conn.all(_NAMED, {"owner": owner_id, "names": listed(set(wanted))})
+    return {row.name: row for row in rows}
 
 
 async def put(tx: Transaction, owner_id: int, name: str, request: DatasetRequest, size_bytes: int) -> Row[Any]:

@@ -58,11 +58,8 @@ async def finished(conn: Connection, owner_id: int, task: Task, device: str) -> 
 async def texts(conn: Connection, owner_id: int, config: dict[str, Any]) -> int | None:
     """Give how many texts a synthesis had, where its data sets are still there."""
     names = {config["data"][field] for field in ("query_data", "corpus_data")}
-    known = await datasets.sha256s(conn, owner_id, names)
-    if set(known) != names:
-        return None
-    counts: list[int] = [(await datasets.get(conn, owner_id, name)).rows for name in names]
-    return sum(counts)
+    known = await datasets.named(conn, owner_id, names)
+    return sum(row.rows for row in known.values()) if set(known) == names else None
 
 
 def _time(text: str) -> dt.datetime:

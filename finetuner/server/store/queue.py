@@ -30,6 +30,8 @@ async def place(conn: Connection, seq: int) -> int:
     if ends is None or ends[0] is None:
         return 0
     first, last, count = tuple(ends)
+    if seq == last:
+        return int(count) - 1
     if seq - first <= last - seq:
         return int(await conn.scalar(_BEFORE, {"seq": seq}))
     return int(count) - int(await conn.scalar(_FROM, {"seq": seq}))

@@ -103,9 +103,12 @@ async def _free_name(tx: Transaction, experiment_id: int, submission: Submission
         await check_free(tx, experiment_id, submission.experiment_name, given)
         return given
     tries = [memorable_name(secrets.randbelow(MEMORABLE_NAMES)) for _ in range(4)]
-    taken = await _taken(tx, experiment_id, tries)
-    free = [name for name in tries if name not in taken]
-    return free[0] if free else await _numbered(tx, experiment_id, tries[0])
+    for names in (tries, [f"{name}-{number}" for number in (2, 3) for name in tries]):
+        taken = await _taken(tx, experiment_id, names)
+        free = [name for name in names if name not in taken]
+        if free:
+            return free[0]
+    return await _numbered(tx, experiment_id, tries[0])
 
 
 async def check_free(conn: Connection, experiment_id: int, experiment_name: str, name: str) -> None:
