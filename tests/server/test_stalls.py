@@ -125,7 +125,7 @@ def test_the_minutes_come_from_the_command_line_then_the_environment_then_are_30
     assert stall_after_s(1.0, environ) == 60.0
 
 
-@pytest.mark.parametrize("text", ["-1", "nan", "inf", "soon"])
+@pytest.mark.parametrize("text", ["-1", "nan", "inf", "soon", "20160.5"])
 def test_what_are_no_minutes_is_refused(text: str) -> None:
-    with pytest.raises(InvalidInput, match="must be a number of minutes, 0 for never, not"):
+    with pytest.raises(InvalidInput, match=r"minutes, 0 for never and 20160 \(two weeks\) at most, not '"):
         stall_after_s(None, {"FINETUNER_STALL_MINUTES": text})
