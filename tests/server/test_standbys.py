@@ -273,7 +273,7 @@ def servers(settings: Settings) -> Iterator[WarmServers]:
 async def test_it_ends_with_the_server_however_that_ends(
     servers: WarmServers, settings: Settings, python: str, how: str
 ) -> None:
-    process, said = await servers.embedded("--idle-stop-s", "0.5" if how == "idle" else "0")
+    process, said = await servers.embedded("--idle-stop-s", "5" if how == "idle" else "0")
     async with aiohttp.ClientSession() as session:
         client = Client(url=said.url, session=session, token=said.token)
         await client.dataset()
