@@ -14,7 +14,7 @@ from aiohttp.typedefs import Handler
 
 from finetuner.api.routes import ROUTES, Route
 from finetuner.errors import FinetunerError
-from finetuner.server import keys, refusals
+from finetuner.server import keys, open_files, refusals
 from finetuner.server.auth import identify
 from finetuner.server.console import pages, table
 from finetuner.server.console.loglines import LINE_INDEXES, LineIndexes
@@ -79,11 +79,13 @@ def make_app(settings: Settings) -> web.Application:
     app[keys.SETTINGS] = settings
     app[PRESENCE] = presence
     app[STANDING] = Standing()
+    app[open_files.CONNECTIONS] = open_files.Connections()
     app[SESSIONS] = Sessions()
     app[LINE_INDEXES] = LineIndexes()
     app.router.add_routes(routes(_handlers()))
     app.router.add_routes(table.routes())
     app.on_response_prepare.append(_name_request)
+    app.on_response_prepare.append(open_files.keep_few)
     app.on_response_prepare.append(pages.protect)
     app.cleanup_ctx.append(_parts)
     return app
@@ -139,6 +141,21 @@ async def _name_request(request: web.Request, response: web.StreamResponse) -> N
     request[keys.HAS_BEGUN] = True
     response.headers["X-Request-Id"] = request.get(keys.REQUEST_ID, "")
     response.headers["X-Content-Type-Options"] = "nosniff"
+
+
+async def set_up(app: web.Application, *, streams_end_s: float) -> web.AppRunner:
+    """Start the application; its connections are counted, and those on which nothing is asked are closed.
+
+    Args:
+        app: Made by `make_app`.
+        streams_end_s: How long streams may take to end, once the server stops.
+    """
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=streams_end_s, keepalive_timeout=open_files.KEEP_IDLE_S
+    )
+    await runner.setup()
+    app[open_files.CONNECTIONS].count_of(runner.server)
+    return runner
 
 
 async def _parts(app: web.Application) -> AsyncIterator[None]:

@@ -23,7 +23,7 @@ from aiohttp import web
 from finetuner.api.embedded import ServerFile, package_version
 from finetuner.errors import FinetunerError, StateCorrupt, StorageFull
 from finetuner.server import keys, open_files
-from finetuner.server.app import make_app
+from finetuner.server.app import make_app, set_up
 from finetuner.server.presence import PRESENCE, Presence
 from finetuner.server.settings import Settings
 
@@ -222,8 +222,7 @@ async def serve(settings: Settings, taken: socket.socket) -> None:
     """
     app = make_app(settings)
     presence = app[PRESENCE]
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_STREAMS_END_S)
-    await runner.setup()
+    runner = await set_up(app, streams_end_s=_STREAMS_END_S)
     try:
         await web.SockSite(runner, taken).start()
         url = url_of(taken)

@@ -1,4 +1,4 @@
-"""How many files this process may hold open: each stream is a connection, and each connection is one."""
+"""How many files this process may hold open: each connection is one, whether anything is asked on it or not."""
 
 from __future__ import annotations
 
@@ -6,6 +6,13 @@ import contextlib
 import resource
 from typing import Final
 
+from aiohttp import web
+
+KEEP_IDLE_S: Final = 75.0
+"""Longer than clients and proxies keep a connection on which nothing is asked (aiohttp 15 s, nginx 60 s).
+
+Who sends a request just as the other end closes gets no answer.
+"""
 _ENOUGH: Final = 65_536
 _RESERVED: Final = 128
 """For the database, blobs, logs that are read, runs that are started, and calls."""
@@ -29,3 +36,29 @@ def most_connections() -> int:
     if soft == resource.RLIM_INFINITY:
         return _ENOUGH
     return max(soft - _RESERVED, soft // 2)
+
+
+class Connections:
+    """The connections that a server holds, idle ones among them."""
+
+    def __init__(self) -> None:
+        self._server: web.Server | None = None
+
+    def count_of(self, server: web.Server | None) -> None:
+        """Begin to count those of this server."""
+        self._server = server
+
+    @property
+    def are_many(self) -> bool:
+        """Whether there are more than may be in use."""
+        return self._server is not None and len(self._server.connections) > most_connections()
+
+
+CONNECTIONS: Final = web.AppKey("connections", Connections)
+
+
+async def keep_few(request: web.Request, response: web.StreamResponse) -> None:
+    """Have an answer close its connection where there are many: none stays idle in the place of another."""
+    if request.app[CONNECTIONS].are_many:
+        response.headers["Connection"] = "close"
+        response.force_close()

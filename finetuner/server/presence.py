@@ -23,11 +23,6 @@ class Presence:
         """Give the seconds since the last request or stream ended; 0 while there is one."""
         return 0.0 if self._active else time.monotonic() - self._last_s
 
-    @property
-    def active(self) -> int:
-        """Requests and streams in progress."""
-        return self._active
-
     async def stops_within(self, timeout_s: float) -> bool:
         """Wait until the server is to stop, or the time is over; whether it is to stop."""
         with contextlib.suppress(TimeoutError):

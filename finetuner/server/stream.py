@@ -45,11 +45,10 @@ class EventStream:
         Raises:
             ServerUnavailable: A further stream would leave too few open files for everything else.
         """
-        most = open_files.most_connections()
-        if request.app[PRESENCE].active > most:
+        if request.app[open_files.CONNECTIONS].are_many:
             raise ServerUnavailable(
-                f"this server holds {most} connections, as many as its limit of open files lets it: try again when "
-                "some have ended, or start it with a higher limit (`ulimit -n`)"
+                f"this server holds {open_files.most_connections()} connections, as many as its limit of open files "
+                "lets it: try again when some have ended, or start it with a higher limit (`ulimit -n`)"
             )
         response = web.StreamResponse(headers={**_HEADERS, **(headers or {})})
         await response.prepare(request)

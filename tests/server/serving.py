@@ -17,7 +17,7 @@ from aiohttp import web
 
 from finetuner.api import routes
 from finetuner.server import keys
-from finetuner.server.app import make_app
+from finetuner.server.app import make_app, set_up
 from finetuner.server.settings import Settings
 from finetuner.server.store import users
 from finetuner.server.store.database import Database
@@ -165,8 +165,7 @@ def starting_nothing(settings: Settings) -> Settings:
 @contextlib.asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[Service]:
     """Run the real application on a free loopback port."""
-    runner = web.AppRunner(make_app(settings), access_log=None)
-    await runner.setup()
+    runner = await set_up(make_app(settings), streams_end_s=60.0)
     try:
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
