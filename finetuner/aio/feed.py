@@ -37,6 +37,8 @@ class Changed:
 
     change: Change
     run: Mapping[str, Any] | None
+    cursor: int
+    """Where to go on from once it was told: an earlier one while the server sums up what was missed."""
 
 
 Item = Snapshot | Changed
@@ -68,6 +70,8 @@ class ChangeFeed:
         self._wire = Reconnecting(transport, request, position=since, receive_buffer_bytes=RECEIVE_BUFFER_BYTES)
         self._decoder = Decoder()
         self._connection = 0
+        self._told = 0
+        """The last change that was given."""
         self._listed: dict[str, Mapping[str, Any]] = {}
         """The runs of a snapshot, by their ids, while it comes; what comes later corrects what came before."""
 
@@ -108,14 +112,17 @@ class ChangeFeed:
             elif event.event == "live":
                 cursor = int(orjson.loads(event.data)["cursor"])
                 is_resumed = self._wire.position is not None
-                self._wire.position = cursor
+                self._wire.position = self._told = cursor
                 listed, self._listed = self._listed, {}
                 return None if is_resumed else Snapshot(list(listed.values()), cursor)
             elif event.event == "change":
                 raw = orjson.loads(event.data)
                 change = convert.lenient(raw, Change)
-                self._wire.position = change.cursor
-                return Changed(change, raw.get("run")) if change.kind in KNOWN_KINDS else None
+                self._wire.position = change.cursor if event.id is None else int(event.id)
+                if change.cursor <= self._told:  # what was summed up is told from its beginning again after a cut
+                    return None
+                self._told = change.cursor
+                return Changed(change, raw.get("run"), self._wire.position) if change.kind in KNOWN_KINDS else None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadResponse(f"the server's event {event.data[:80]!r} makes no sense: {error}") from error
         return None

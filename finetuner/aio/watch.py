@@ -124,7 +124,7 @@ class AsyncWatch(AsyncStream[Change, Entry]):
 
     def _entries_of(self, item: Item) -> Iterable[Entry]:
         if not isinstance(item, Snapshot):
-            return [(change, change.cursor) for change in self._matching.changed(item)]
+            return [(change, item.cursor) for change in self._matching.changed(item)]
         changes = list(self._matching.listed(item))
         if not changes and not self._is_listed:
             self.cursor = item.cursor  # no entry comes before it, so that none can be skipped

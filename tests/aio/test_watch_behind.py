@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import socket
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
@@ -13,6 +14,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from sqlalchemy import update
 
 from finetuner.aio.client import AsyncClient
 from finetuner.api.selecting import RunFilter
@@ -22,7 +24,8 @@ from finetuner.server.store import changes, runs
 from finetuner.server.store.tables import RUNS
 from finetuner.sync.client import Client
 from finetuner.sync.watch import Watch
-from tests.proxy_support import FaultProxy
+from tests.proxy_support import Fault, FaultProxy
+from tests.server.console.many import insert_runs
 from tests.server.serving import TOKEN, Service, make_settings, serving, starting_nothing
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
@@ -130,6 +133,54 @@ async def test_a_cursor_that_the_server_does_not_know_begins_with_all_runs(
     async with client.watch(since=watch.cursor) as again:
         await quiet.client.call("run_cancel", id=made[0])
         assert told(await anext(again)) == (made[0], "status", RunStatus.FAILED)
+
+
+@pytest.mark.parametrize("cuts", [(), (900, 1800, 2700, 4000, 5200, 6600)], ids=["whole", "cut"])
+async def test_who_is_far_behind_is_told_of_each_run_that_left_its_filter(
+    quiet: Service, monkeypatch: pytest.MonkeyPatch, cuts: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(handler, "BATCH", 4)
+    made = [(await quiet.client.run(name=f"run-{number}"))["id"] for number in range(12)]
+    async with quiet.database.read() as conn:
+        since = await changes.newest(conn)
+    async with quiet.database.write() as tx:
+        for run_id in made:
+            await runs.started(tx, run_id, "cpu")
+    async with quiet.database.write() as tx:  # their last change comes after those of the others, and is from STARTED
+        for run_id in made[:5]:
+            await runs.ended(tx, run_id, status=RunStatus.FINISHED, details="")
+    faults = iter([Fault(cut_after=count) for count in cuts])
+    seen: list[Change] = []
+    places = []
+    async with (
+        FaultProxy(quiet.url, lambda: next(faults, Fault())) as proxy,
+        AsyncClient(proxy.url, TOKEN) as client,
+        client.watch(RunFilter(status="CREATED"), since=since) as watch,
+    ):
+        while len(seen) < len(made):
+            seen.append(await anext(watch))
+            places.append(watch.cursor)
+    assert proxy.cuts == len(cuts)
+    assert [told(change) for change in seen] == [
+        *((run_id, "status", RunStatus.STARTED) for run_id in made[5:]),
+        *((run_id, "status", RunStatus.FINISHED) for run_id in made[:5]),
+    ]
+    assert {change.before for change in seen} == {RunStatus.CREATED}
+    async with quiet.database.read() as conn:
+        newest = await changes.newest(conn)
+    # Until all were told, who goes on later has to begin again.
+    assert places == [*[since] * (len(made) - 1), newest]
+
+
+async def test_a_snapshot_of_many_runs_that_say_much_is_taken(client: AsyncClient, quiet: Service) -> None:
+    failure = {"type": "Odd", "message": "m" * 900, "traceback": "t" * 16_000, "hint": None}
+    await insert_runs(quiet.database, 600)
+    async with quiet.database.write() as tx:
+        await tx.run(update(RUNS).values(status="FAILED", failure=json.dumps(failure)))
+    async with client.watch() as watch:
+        snapshot = await watch.snapshot()
+    assert len(snapshot) == 600
+    assert {change.run.failure.message for change in snapshot if change.run and change.run.failure} == {"m" * 900}
 
 
 def narrow_socket(address: tuple[Any, ...]) -> socket.socket:

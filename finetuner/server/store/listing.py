@@ -15,9 +15,8 @@ from finetuner.api.selecting import COMPARED, MetricThreshold
 from finetuner.api.types import RunStatus, Task
 from finetuner.server.store import queue
 from finetuner.server.store.database import Connection
-from finetuner.server.store.run_columns import to_json
+from finetuner.server.store.run_columns import JOINED, to_json
 from finetuner.server.store.run_texts import HEAD, RunTexts
-from finetuner.server.store.runs import JOINED
 from finetuner.server.store.tables import EXPERIMENTS, RUN_COUNTS, RUN_TAGS, RUNS
 
 _RANGES: Final = (
