@@ -37,7 +37,7 @@ async def get(request: web.Request) -> web.Response:
         names = await run_secrets.names(conn, row.id)
         return runs.to_json(row, with_config=with_config, queue_position=place, secret_names=names)
 
-    return asked.json_response(await request.app[keys.DATABASE].reading(read))
+    return asked.json_response(await request.app[keys.DATABASE].reading(read, is_snapshot=True))
 
 
 async def status(request: web.Request) -> web.Response:
