@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 
 from finetuner.api.routes import ROUTES, Route
 from finetuner.server.app import routes
+from finetuner.server.auth import RECALLED
 from finetuner.server.store import users
 from finetuner.server.store.database import Connection, Database
 from finetuner.server.store.tables import RUNS
@@ -102,6 +103,7 @@ async def test_no_route_answers_a_user_who_was_disabled_since_the_last_request(q
                 continue
             for query in ("", "?nonsense=1"):
                 path = path_of(route, id=made["id"]) + query
+                quiet.app[RECALLED].update(recalled)
                 body = run_body() if route.name == "experiment_runs_create" else {}
                 async with stranger.session.request(
                     route.method,
@@ -113,6 +115,8 @@ async def test_no_route_answers_a_user_who_was_disabled_since_the_last_request(q
         return found
 
     await stranger.call("run_get", id=made["id"])
+    recalled = dict(quiet.app[RECALLED])
+    assert len(recalled) == 1
     before = await statuses()
     assert not any(401 in codes for codes in before.values())
     assert {before[name][0] for name in ("run_get", "runs_list", "named_run_status", "run_metrics")} == {200}
