@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 
 from finetuner.api.routes import ROUTES, Route
 from finetuner.server.app import routes
-from finetuner.server.auth import RECALLED
+from finetuner.server.auth import RECALLED, Recalled
 from finetuner.server.store import users
 from finetuner.server.store.database import Connection, Database
 from finetuner.server.store.tables import RUNS
@@ -103,7 +103,7 @@ async def test_no_route_answers_a_user_who_was_disabled_since_the_last_request(q
                 continue
             for query in ("", "?nonsense=1"):
                 path = path_of(route, id=made["id"]) + query
-                quiet.app[RECALLED].update(recalled)
+                known.update(recalled)
                 body = run_body() if route.name == "experiment_runs_create" else {}
                 async with stranger.session.request(
                     route.method,
@@ -115,7 +115,8 @@ async def test_no_route_answers_a_user_who_was_disabled_since_the_last_request(q
         return found
 
     await stranger.call("run_get", id=made["id"])
-    recalled = dict(quiet.app[RECALLED])
+    known: Recalled = quiet.app[RECALLED]
+    recalled = dict(known)
     assert len(recalled) == 1
     before = await statuses()
     assert not any(401 in codes for codes in before.values())
