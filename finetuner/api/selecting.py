@@ -30,6 +30,7 @@ COMPARISONS: Final = tuple(COMPARED)
 _THRESHOLD: Final = re.compile(r'\s*(\w+)\.([^<>="\\]+?)\s*(>=|<=|==|>|<|=)\s*(\S+)\s*')
 TIMES: Final = ("created_after", "created_before", "finished_after", "finished_before")
 """The filters that are times; those that begin a range belong to it, those that end one do not."""
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ORDERS: Final = ("created", "started", "finished", "duration", "name", "experiment", "status")
 
 
@@ -59,6 +60,9 @@ class MetricThreshold:
         stage, name, comparison, number = found.groups()
         if name.endswith("!"):
             raise InvalidInput(f"metric {text[:80]!r}: != is no comparison; there are {', '.join(COMPARISONS)}")
+        if _CONTROL.search(name):
+            raise InvalidInput(f"metric {text[:80]!r}: a metric's name with a control character is looked for in vain")
+        _check_text(name, "metric")
         if stage not in STAGES:
             raise InvalidInput(f"metric {text[:80]!r}: {stage!r} is no stage; there are {' and '.join(STAGES)}")
         try:

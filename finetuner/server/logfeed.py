@@ -179,8 +179,11 @@ class LogFeeds:
 
     @contextlib.asynccontextmanager
     async def follow(self, run_id: str, run_dir: Path) -> AsyncIterator[LogFeed]:
-        """Give the feed of a run, shared with all who follow it; the last one to leave ends its polling."""
-        if run_id not in self._feeds:
+        """Give the feed of a run, shared with all who follow it; the last one to leave ends its polling.
+
+        One that is gone is shared no more, though a slow reader may hold it yet: who comes now has it looked at anew.
+        """
+        if run_id not in self._feeds or self._feeds[run_id][0].is_gone:
             feed = LogFeed(run_id, run_dir, self._hub, self._database)
             self._feeds[run_id] = feed, asyncio.create_task(feed.poll(), name=f"log of {run_id}")
         feed, task = self._feeds[run_id]

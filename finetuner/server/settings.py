@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 import subprocess
@@ -25,6 +24,8 @@ DEFAULT_STALL_S: Final = 1800.0
 DEFAULT_WARM_WORKERS: Final = 1
 DEFAULT_WARM_S: Final = 600.0
 _MAX_DIGITS: Final = 4
+_MAX_MINUTES: Final = 20_160
+"""Two weeks; a system waits for 24 days at most in one call."""
 BLOBS_NAME: Final = "blobs"
 RUNS_NAME: Final = "runs"
 
@@ -150,7 +151,7 @@ def stall_after_s(given: float | None, environ: Mapping[str, str] = os.environ) 
     """Give after how many seconds of silence a run is marked, by the command line's minutes or the environment's.
 
     Raises:
-        InvalidInput: That is no number of minutes.
+        InvalidInput: That is no number of minutes, or more than two weeks of them.
     """
     minutes = _minutes(given, environ, f"--stall-minutes, or {STALL_MINUTES_VARIABLE}", STALL_MINUTES_VARIABLE, "never")
     return DEFAULT_STALL_S if minutes is None else minutes * 60
@@ -160,7 +161,7 @@ def warm_for_s(given: float | None, environ: Mapping[str, str] = os.environ) -> 
     """Give how many seconds a worker waits ready, by the command line's minutes or the environment's.
 
     Raises:
-        InvalidInput: That is no number of minutes.
+        InvalidInput: That is no number of minutes, or more than two weeks of them.
     """
     minutes = _minutes(given, environ, f"--warm-minutes, or {WARM_MINUTES_VARIABLE}", WARM_MINUTES_VARIABLE, "none")
     return DEFAULT_WARM_S if minutes is None else minutes * 60
@@ -190,8 +191,11 @@ def _minutes(given: float | None, environ: Mapping[str, str], name: str, variabl
         minutes = float(text)
     except ValueError:
         minutes = -1.0
-    if not 0 <= minutes < math.inf:
-        raise InvalidInput(f"{name}: must be a number of minutes, 0 for {zero}, not {text[:40]!r}")
+    if not 0 <= minutes <= _MAX_MINUTES:
+        raise InvalidInput(
+            f"{name}: must be a number of minutes, 0 for {zero} and {_MAX_MINUTES} (two weeks) at most, not "
+            f"{text[:40]!r}"
+        )
     return minutes
 
 

@@ -59,6 +59,9 @@ def test_a_time_without_a_zone_is_local() -> None:
         ({"created_after": "0001-01-01"}, "created_after: '0001-01-01' is too far from now"),
         ({"created_before": "9999-12-31T23:00:00-12:00"}, "too far from now to be told in UTC"),
         ({"metric": 'after.a"b<1'}, "must be written as STAGE.NAME"),
+        ({"metric": "after.a\0b<1"}, r"metric 'after.a\x00b<1': a metric's name with a control character"),
+        ({"metric": "after.a\nb<1"}, "a metric's name with a control character"),
+        ({"metric": "after.a\ud800<1"}, "metric holds a lone surrogate"),
     ],
 )
 def test_what_no_run_can_have_is_refused(given: dict[str, Any], words: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 import threading
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import bindparam, func, insert, select, text, update
 
-from finetuner.server.store import users
+from finetuner.api.types import RunStatus
+from finetuner.server.store import changes, run_secrets, users
 from finetuner.server.store.database import Connection, Database, Transaction
 from finetuner.server.store.statement import Session, among, listed
 from finetuner.server.store.tables import SECRETS, USERS
@@ -114,7 +116,10 @@ async def test_a_write_that_is_cancelled_is_whole_before_its_caller_goes_on(data
     has_begun, may_go_on = threading.Event(), threading.Event()
 
     async def write(tx: Transaction) -> None:
-        await users.create(tx, "ada")
+        owner = (await users.create(tx, "ada")).id
+        await changes.append(
+            tx, owner_id=owner, run_id="f" * 24, run_seq=1, kind="created", before=None, after=RunStatus.CREATED
+        )
         has_begun.set()
         may_go_on.wait(30)
 
@@ -129,6 +134,8 @@ async def test_a_write_that_is_cancelled_is_whole_before_its_caller_goes_on(data
     await asyncio.wait([task])
     assert task.cancelled()
     assert await database.reading(count) == 1
+    (ada,) = await database.reading(users.list_all)
+    assert told == [{ada.id, "f" * 24}], "who waits for this change is told of it, whoever is cancelled"
 
 
 async def test_a_read_that_is_cancelled_before_its_turn_is_not_begun(database: Database) -> None:
@@ -227,8 +234,30 @@ async def test_the_log_of_sqlite_is_emptied_for_what_was_erased_alone(database: 
         await users.create(tx, "ada")
         tx.has_erased = True
 
-    await database.writing(lambda tx: users.create(tx, "eve"))
     log = tmp_path / "finetuner.db-wal"
+    await database.writing(lambda tx: users.create(tx, "first"))
+    assert log.stat().st_size == 0, "whoever was here before may have been killed"
+    await database.writing(lambda tx: users.create(tx, "eve"))
     assert log.stat().st_size > 0, "emptying it syncs the disk: no commit does so without a need"
     await database.writing(erase)
     assert log.stat().st_size == 0
+
+
+async def test_what_a_killed_server_had_erased_is_gone_after_the_next_commit(
+    database: Database, tmp_path: Path
+) -> None:
+    secret = {"run_id": "a" * 24, "json": '{"TOKEN": "told to nobody"}'}
+    await database.writing(lambda tx: users.create(tx, "ada"))  # the first empties the log, the next one stays in it
+    await database.writing(lambda tx: tx.run(insert(SECRETS), secret))
+    left = tmp_path / "left"
+    left.mkdir()
+    async with database.read(is_snapshot=True) as reader:  # in the way of who empties the log
+        assert await count(reader) == 1
+        assert await database.writing(lambda tx: run_secrets.take(tx, "a" * 24)) == {"TOKEN": "told to nobody"}
+        for path in tmp_path.glob("finetuner.db*"):  # what a kill leaves at this moment
+            shutil.copy(path, left)
+    assert b"told to nobody" in (left / "finetuner.db-wal").read_bytes()
+    again = await Database.open(left / "finetuner.db")
+    await again.writing(lambda tx: users.create(tx, "eve"))
+    assert not [path for path in left.iterdir() if b"told to nobody" in path.read_bytes()]
+    await again.close()

@@ -211,6 +211,14 @@ async def _broken_off(tx: Transaction, run_id: str) -> None:
     raise ZeroDivisionError
 
 
+@pytest.mark.parametrize("char", ["%00", "%0A", "%1F", "%7F"])
+async def test_a_control_character_in_the_name_of_a_metric_is_refused(client: Client, char: str) -> None:
+    for form in ("", "&page=1", "&count=status"):
+        answer = await client.ask("GET", f"/api/v1/runs?metric=after.a{char}b%3E1{form}")
+        assert (answer.status, answer.json["errors"][0]["path"]) == (422, "$.metric")
+        assert "a control character" in answer.json["detail"]
+
+
 async def test_a_metric_is_compared_in_every_form_of_a_list(client: Client, quiet: Service) -> None:
     made = [await client.run() for _ in range(3)]
     async with quiet.database.write() as tx:

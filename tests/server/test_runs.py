@@ -378,6 +378,18 @@ async def test_a_value_that_is_there_twice_is_refused(client: Client, name: str)
     assert "can be given once, and is there 2 times" in answer.json["detail"]
 
 
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+@pytest.mark.parametrize("filter_", ["name_prefix", "status", "tag", "task", "metric", "finished_before", "experiment"])
+async def test_an_empty_filter_is_refused_and_nothing_is_deleted(client: Client, method: str, filter_: str) -> None:
+    run = await client.run()
+    paths = ["/api/v1/runs"] if filter_ == "experiment" else ["/api/v1/runs", "/api/v1/experiments/default/runs"]
+    for path in paths:
+        answer = await client.ask(method, f"{path}?{filter_}=")
+        assert (answer.status, answer.json["errors"][0]["path"]) == (422, f"$.{filter_}")
+        assert "is empty" in answer.json["detail"]
+    assert (await client.call("run_get", id=run["id"])).status == 200
+
+
 @pytest.mark.parametrize(
     ("body", "path"),
     [

@@ -242,6 +242,17 @@ async def test_it_ends_with_the_service(settings: Settings, python: str) -> None
     assert await asyncio.to_thread(_is_gone, one)
 
 
+async def test_it_waits_as_long_as_a_server_can_be_told(settings: Settings, python: str) -> None:
+    longest_s = warm_for_s(20_160.0)
+    async with serving(attrs.evolve(settings, warm_s=longest_s)) as service:
+        await service.client.dataset()
+        await finish(service, await started(service, python))
+        one = await waits(service)
+        run = await started(service, python)
+        assert (await told(service, run))[0] in marked(one.cookie), "it was there, and could be asked"
+        await finish(service, run)
+
+
 class WarmServers(Servers):
     """Servers whose jobs are those of the interpreter that a run names."""
 
@@ -262,7 +273,7 @@ def servers(settings: Settings) -> Iterator[WarmServers]:
 async def test_it_ends_with_the_server_however_that_ends(
     servers: WarmServers, settings: Settings, python: str, how: str
 ) -> None:
-    process, said = await servers.embedded("--idle-stop-s", "0.5" if how == "idle" else "0")
+    process, said = await servers.embedded("--idle-stop-s", "5" if how == "idle" else "0")
     async with aiohttp.ClientSession() as session:
         client = Client(url=said.url, session=session, token=said.token)
         await client.dataset()
@@ -304,7 +315,7 @@ class TestSettings:
         with pytest.raises(InvalidInput, match="--warm-workers, or FINETUNER_WARM_WORKERS: must be a number"):
             warm_workers(None, {"FINETUNER_WARM_WORKERS": text})
 
-    @pytest.mark.parametrize("text", ["-1", "nan", "soon"])
+    @pytest.mark.parametrize("text", ["-1", "nan", "soon", "inf", "1e9"])
     def test_what_are_no_minutes_is_refused(self, text: str) -> None:
         with pytest.raises(InvalidInput, match="--warm-minutes, or FINETUNER_WARM_MINUTES: must be a number"):
             warm_for_s(None, {"FINETUNER_WARM_MINUTES": text})

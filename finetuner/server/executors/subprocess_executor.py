@@ -116,7 +116,7 @@ class SubprocessExecutor:
             room: Workers that may wait ready beside it.
         """
         path = self.path(run.id)
-        env = self._environment(run, {})
+        env = self._environment(run)
         gpu = self.gpu(run.id)
         like_it = Model(
             argv=self._argv(run, _WAITING), env=env if gpu is None else {**env, "CUDA_VISIBLE_DEVICES": str(gpu)}
@@ -236,14 +236,14 @@ class SubprocessExecutor:
         given = (run.runtime or {}).get("cwd")
         return Path(given) if given and Path(given).is_dir() else None
 
-    def _environment(self, run: QueuedRun, secrets: Mapping[str, str]) -> dict[str, str]:
+    def _environment(self, run: QueuedRun) -> dict[str, str]:
         env = {name: value for name, value in os.environ.items() if is_passed_on(name)}
         env |= {str(name): str(value) for name, value in ((run.runtime or {}).get("env") or {}).items()}
         root = source_root()
         if root is not None:
             env["PYTHONPATH"] = os.pathsep.join(filter(None, (root, env.get("PYTHONPATH"))))
         env["PYTHONUNBUFFERED"] = "1"
-        return env | dict(secrets)
+        return env
 
 
 def _size(path: Path) -> int:

@@ -143,6 +143,9 @@ async def _delete(request: web.Request, which: RunFilter) -> web.Response:
 
 def _filter(request: web.Request, experiment: str | None) -> RunFilter:
     query = request.query
+    for name, text in query.items():
+        if not text and name in (*_FILTERS, "experiment"):  # an empty prefix is one of every name
+            raise asked.refused(name, "is empty: leave it out where it does not matter")
     return RunFilter(
         owner_id=user_of(request).id,
         experiment=experiment,

@@ -58,8 +58,11 @@ class Database:
         self._writes: deque[Write[Any]] = deque()
         """What waits for the writer's thread, which takes from the left."""
         self._callbacks: list[Callable[[About], None]] = []
-        self._is_erasing = False
-        """The write-ahead log still has what was erased; known to the writer's thread alone."""
+        self._is_erasing = True
+        """The write-ahead log may still have what was erased, at first by a server that was killed.
+
+        Known to the writer's thread alone.
+        """
 
     @classmethod
     async def open(cls, path: Path, *, busy_timeout_s: float = 10.0) -> Database:
