@@ -20,6 +20,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from finetuner.api.selecting import RunFilter
 from finetuner.api.types import Change, Progress, RunInfo, RunStatus
 from finetuner.cli.columns import GAP_CELLS, Script, fitted
 from finetuner.cli.exits import ExitCode
@@ -50,8 +51,8 @@ def info(seq: int, status: RunStatus, **more: object) -> RunInfo:
     return attrs.evolve(made, **more)  # type: ignore[arg-type] # fields of a run
 
 
-def board(*infos: RunInfo) -> Board:
-    made = Board()
+def board(*infos: RunInfo, which: RunFilter | None = None) -> Board:
+    made = Board(which=which or RunFilter())
     for cursor, one in enumerate(infos):
         made.hear(Change(cursor=cursor, kind="snapshot", run_id=one.id, run=one))
     return made
@@ -93,6 +94,30 @@ def test_changes_move_runs_and_deletions_remove_them() -> None:
     shown.hear(Change(cursor=10, kind="deleted", run_id=f"{2:024x}"))
     shown.hear(Change(cursor=11, kind="deleted", run_id="f" * 24))
     assert seqs(shown) == [1]
+
+
+def test_a_run_that_no_longer_matches_disappears_unless_it_ended() -> None:
+    def stands(shown: Board, *steps: RunInfo | None) -> list[list[RunStatus]]:
+        told = []
+        for cursor, one in enumerate(steps, 9):
+            shown.hear(Change(cursor=cursor, kind="changed" if one else "deleted", run_id=f"{1:024x}", run=one))
+            told.append([run.status for run in shown.picked()])
+        return told
+
+    waiting = board(info(1, CREATED), info(2, STARTED), which=RunFilter(status="CREATED"))
+    assert stands(waiting, info(1, STARTED), info(1, FINISHED), None) == [[], [], []]
+    waiting = board(info(1, CREATED), which=RunFilter(status="CREATED"))
+    assert stands(waiting, info(1, FAILED), None) == [[FAILED], []]
+    running = board(which=RunFilter(status="STARTED"))
+    steps = info(1, CREATED), info(1, STARTED), info(1, FINISHED), info(1, FINISHED, tags=("late",)), None
+    assert stands(running, *steps) == [[], [STARTED], [FINISHED], [FINISHED], []]
+    tagged = board(info(1, STARTED, tags=("x",)), which=RunFilter(tag="x", status=["CREATED", "STARTED"]))
+    assert stands(tagged, info(1, STARTED), info(1, FAILED), None) == [[], [], []]
+    assert stands(tagged, info(1, STARTED, tags=("x",)), info(1, FAILED, tags=("x",)), info(1, FAILED)) == [
+        [STARTED],
+        [FAILED],
+        [],
+    ]
 
 
 def test_keys_change_order_filter_and_what_is_found() -> None:
@@ -157,7 +182,7 @@ def test_the_next_to_start_is_the_first_of_those_that_wait_and_places_are_counte
     shown.press("f")
     assert re.findall(r"(\d+) of your runs before it", screen(shown)) == [], "FINISHED" in screen(shown)
     shown.press("esc")
-    shown.has_all = False
+    shown.which = RunFilter(experiment_name="default")
     assert "before it" not in screen(shown), "others may wait that it does not hear of"
     shown.hear(Change(cursor=10, kind="changed", run_id=f"{5:024x}", run=info(5, CREATED, details="waits for a GPU")))
     assert "waits for a GPU" in screen(shown)
@@ -279,6 +304,23 @@ async def test_a_terminal_shows_runs_as_they_go_on(shell: Shell, ending: str) ->
         assert await anyio.to_thread.run_sync(look) == 0
         await settled(run)
         await run.delete()
+
+
+@pytest.mark.anyio
+@pytest.mark.xdist_group("cli")
+async def test_what_becomes_of_a_run_that_its_filter_no_longer_picks_is_shown(shell: Shell) -> None:
+    async with shell.client() as client:
+        run = await shell.submit(client, "wait-top-filtered", tags=["top-filtered"])
+        arguments = ("top", "--status", "STARTED", "--tag", "top-filtered")
+        with shell.terminal(*arguments, columns=120) as (process, keyboard):
+            await anyio.to_thread.run_sync(read_until, keyboard, "STARTED 1")
+            shell.release(run)
+            await anyio.to_thread.run_sync(read_until, keyboard, "FINISHED 1")
+            await settled(run)
+            await run.delete()
+            await anyio.to_thread.run_sync(read_until, keyboard, "0 runs")
+            os.write(keyboard, b"q")
+            assert await anyio.to_thread.run_sync(process.wait, DEADLINE_S) == 0
 
 
 @pytest.mark.xdist_group("cli")
