@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime as dt
 import io
 import json
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
 import termios
+from collections.abc import Iterator
 
 import anyio
 import attrs
@@ -376,6 +377,13 @@ def test_a_signal_ends_it_and_the_terminal_is_as_it_was(shell: Shell, number: si
         assert termios.tcgetattr(keyboard) == before
 
 
+def hang_up(keyboard: int) -> None:
+    """Close a terminal, its number kept."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, keyboard)
+    os.close(nothing)
+
+
 DRAWING = "from finetuner.cli import main, top; top.REDRAW_S = 0.0; main.main()"
 """Draws until the terminal takes no more, and waits in the middle of a picture."""
 
@@ -386,47 +394,60 @@ def test_it_ends_where_its_terminal_is_hung_up(shell: Shell, program: tuple[str,
     started = attrs.evolve(shell, program=(sys.executable, *program))
     with started.terminal("top", "--name-prefix", "no-such-run", columns=120) as (process, keyboard):
         read_until(keyboard, "none match")
-        nothing = os.open(os.devnull, os.O_RDWR)
-        os.dup2(nothing, keyboard)
-        os.close(nothing)
+        hang_up(keyboard)
         assert process.wait(DEADLINE_S) == 128 + signal.SIGHUP
 
 
-@pytest.mark.xdist_group("cli")
-def test_ctrl_z_gives_the_terminal_back_and_fg_takes_it_again(shell: Shell) -> None:
-    ours, theirs = os.openpty()
-    takes_terminal = "import fcntl, os, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
-    with subprocess.Popen(
-        [sys.executable, "-c", f"{takes_terminal}; os.execvp('bash', ['bash', '--norc', '--noprofile', '-i'])"],
-        cwd=shell.cwd,
-        env={**shell.env, "COLUMNS": "120", "TERM": "xterm-256color"},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-    ) as bash:
-        os.close(theirs)
+PARENT = """
+import fcntl, os, signal, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+job = os.fork()
+if not job:
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    os.tcsetpgrp(0, os.getpid())
+    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+    os.execv(sys.argv[1], sys.argv[1:])
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+while os.WIFSTOPPED(status := os.waitpid(job, os.WUNTRACED)[1]):
+    os.write(1, b"%d stopped" % job)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+"""Runs a command as a shell does, but for the terminal's settings, which a shell sets itself where its job stops."""
+
+
+@contextlib.contextmanager
+def suspended(shell: Shell) -> Iterator[tuple[subprocess.Popen[str], int, int, list[object]]]:
+    """Give `top` once it was suspended: its parent, the terminal, its process id, the terminal's settings before it."""
+    started = attrs.evolve(shell, program=(sys.executable, "-c", PARENT, *shell.program))
+    with started.terminal("top", "--name-prefix", "no-such-run", columns=120, stderr=subprocess.PIPE) as given:
+        process, keyboard = given
+        before = termios.tcgetattr(keyboard)
+        read_until(keyboard, "none match")
+        assert termios.tcgetattr(keyboard) != before
+        os.write(keyboard, b"\x1a")
+        text = read_until(keyboard, "stopped")
+        assert "\x1b[?1049l" in text
+        job = re.search(r"(\d+) stopped", text)
+        assert job is not None
         try:
-            command = f"{shlex.quote(sys.executable)} -m finetuner.cli top --name-prefix no-such-run"
-            os.write(ours, f"{command}\n".encode())
-            read_until(ours, "none match")
-            os.write(ours, b"\x1a")
-            assert "\x1b[?1049l" in read_until(ours, "Stopped")
-            os.write(ours, b"stty -a; echo it is $((40 + 2))\n")
-            told = read_until(ours, "it is 42")
-            assert " echo " in told
-            assert " icanon " in told
-            os.write(ours, b"fg\n")
-            assert "\x1b[?1049h" in read_until(ours, "none match")
-            os.write(ours, b"q")
-            read_until(ours, "\x1b[?1049l")
-            os.write(ours, b"echo it left with $?\n")
-            read_until(ours, "it left with 0")
-            os.write(ours, b"exit\n")
-            assert bash.wait(DEADLINE_S) == 0
+            yield process, keyboard, int(job[1]), before
         finally:
-            bash.kill()
-            os.close(ours)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(job[1]), signal.SIGKILL)
+
+
+@pytest.mark.xdist_group("cli")
+def test_ctrl_z_gives_the_terminal_back_and_what_goes_on_takes_it_again(shell: Shell) -> None:
+    with suspended(shell) as (process, keyboard, job, before):
+        assert termios.tcgetattr(keyboard) == before
+        os.kill(job, signal.SIGCONT)
+        assert "\x1b[?1049h" in read_until(keyboard, "none match")
+        assert termios.tcgetattr(keyboard) != before
+        os.write(keyboard, b"q")
+        read_until(keyboard, "\x1b[?1049l")
+        assert process.wait(DEADLINE_S) == 0
+        assert termios.tcgetattr(keyboard) == before
 
 
 @pytest.mark.xdist_group("cli")
