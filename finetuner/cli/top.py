@@ -102,21 +102,20 @@ async def _look(client: AsyncClient, board: Board) -> int:
                 screen = Screen(width=console.width, height=console.height, script=Script(console.encoding))
                 try:
                     live.update(picture(board, screen, dt.datetime.now(dt.UTC)), refresh=True)
+                    for key in await keys.get(REDRAW_S):
+                        if key == SUSPEND:
+                            live.stop()
+                            keys.suspend()
+                            live.start()
+                        elif key in ENDINGS:
+                            code, board.is_open = 128 + ENDINGS[key], False
+                        else:
+                            board.press(key)
                 except OSError:
                     if not keys.is_gone:
                         raise
-                    _show_nothing()  # the keyboard hears of it next
-                for key in await keys.get(REDRAW_S):
-                    if key == SUSPEND:
-                        live.stop()
-                        keys.suspend()
-                        live.start(refresh=True)
-                    elif key in ENDINGS:
-                        code, board.is_open = 128 + ENDINGS[key], False
-                        if keys.is_gone:
-                            _show_nothing()
-                    else:
-                        board.press(key)
+                if keys.is_gone:
+                    _show_nothing()  # what says so is heard next, if it was not now
         tasks.cancel_scope.cancel()
     return code
 
@@ -126,3 +125,4 @@ def _show_nothing() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         os.dup2(nowhere, descriptor)
+    os.close(nowhere)

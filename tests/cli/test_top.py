@@ -451,6 +451,15 @@ def test_ctrl_z_gives_the_terminal_back_and_what_goes_on_takes_it_again(shell: S
 
 
 @pytest.mark.xdist_group("cli")
+def test_it_ends_where_its_terminal_is_hung_up_while_it_is_suspended(shell: Shell) -> None:
+    with suspended(shell) as (process, keyboard, job, _):
+        hang_up(keyboard)
+        os.kill(job, signal.SIGCONT)
+        assert process.communicate(timeout=DEADLINE_S)[1] == ""
+        assert process.returncode == 128 + signal.SIGHUP
+
+
+@pytest.mark.xdist_group("cli")
 @pytest.mark.parametrize("term", ["dumb", "unknown"])
 def test_a_terminal_that_cannot_be_drawn_on_is_refused(shell: Shell, term: str) -> None:
     with shell.terminal("top", term=term) as (process, keyboard):
