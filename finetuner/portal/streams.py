@@ -72,14 +72,21 @@ class Stream(Generator[T_co, None, None]):
                 while lines := log.batch():
                     print(*lines, sep="\n")
         """
-        if not self._entries:
+        while not (entries := self._take_all()):  # another thread may take what came
             try:
                 self._wait()
             except StopIteration:
                 return []
-        entries = [self._entries.popleft() for _ in range(len(self._entries))]
         items: list[T_co] = self._source._give_all(entries)  # noqa: SLF001 - the reader's half of a stream
         return items if self._wrap is None else [self._wrap(item) for item in items]
+
+    def _take_all(self) -> list[Any]:
+        """Give all entries that are there; one at a time, since another thread may take some, or close the stream."""
+        entries: list[Any] = []
+        with contextlib.suppress(IndexError):
+            while True:
+                entries.append(self._entries.popleft())
+        return entries
 
     def _call(self, function: Callable[[], Awaitable[R]]) -> R:
         """Call a coroutine method of the source, which takes the first items in another way."""
@@ -101,7 +108,8 @@ class Stream(Generator[T_co, None, None]):
         if not self._reading.acquire(blocking=False):
             raise RuntimeError("another thread waits for the next item of this stream; only one can")
         try:
-            self._fetch()
+            if not self._entries:  # another thread may have fetched some meanwhile
+                self._fetch()
         finally:
             self._reading.release()
 
