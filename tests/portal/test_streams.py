@@ -6,6 +6,7 @@ import itertools
 import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
@@ -161,6 +162,40 @@ def test_a_dropped_stream_is_closed() -> None:
     source = Source()
     assert next(portal.iterate(source.numbers())) == 0
     assert source.closed.wait(WAIT_S)
+
+
+def test_a_dropped_stream_of_which_no_item_was_asked_for_is_closed_if_its_source_was_called() -> None:
+    source = Source()
+    numbers = source.numbers()
+    assert portal.iterate(numbers)._call(lambda: anext(numbers)) == 0
+    assert source.closed.wait(WAIT_S)
+
+
+def test_a_stream_that_is_closed_as_it_ends_lets_its_source_finish_closing() -> None:
+    class Slow(Offsets):
+        def __init__(self) -> None:
+            super().__init__([[1]])
+            self.closing = threading.Event()
+            self.room = asyncio.Event()
+
+        async def aclose(self) -> None:
+            self.closing.set()
+            await self.room.wait()
+            await super().aclose()
+
+    source = Slow()
+    stream = portal.iterate(source)
+    assert next(stream) == 1
+    assert source.closing.wait(WAIT_S)
+    with ThreadPoolExecutor(1) as pool:
+        closed = pool.submit(stream.close)
+        while stream._pump is None or not stream._pump._is_left:
+            portal.run(int)
+        portal.run(int)
+        assert not closed.done()
+        portal.run(source.room.set)
+        closed.result(WAIT_S)
+    assert source.is_closed
 
 
 def test_a_stream_collected_on_the_loops_thread_is_closed() -> None:
