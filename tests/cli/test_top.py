@@ -332,6 +332,14 @@ def test_a_misspelt_experiment_is_an_error_and_not_an_empty_screen(shell: Shell)
 
 
 @pytest.mark.xdist_group("cli")
+def test_it_is_drawn_where_columns_is_0(shell: Shell) -> None:
+    with shell.terminal("top", "--name-prefix", "no-such-run", columns=0) as (process, keyboard):
+        read_until(keyboard, "none match")
+        os.write(keyboard, b"q")
+        assert process.wait(DEADLINE_S) == 0
+
+
+@pytest.mark.xdist_group("cli")
 def test_it_says_that_no_server_answers_until_it_is_ended(shell: Shell) -> None:
     with shell.terminal("--host", "http://127.0.0.1:9", "top", columns=120) as (process, keyboard):
         text = read_until(keyboard, "connecting to http://127.0.0.1:9")
