@@ -81,7 +81,7 @@ class AsyncWatch(AsyncStream[Change, Entry]):
 
     @property
     def away_s(self) -> float | None:
-        """Seconds without a connection to the server, while it is tried again; None while there is one."""
+        """Seconds without a connection to the server, while it is tried again; None otherwise, and once closed."""
         return self._feed.wire.away_s
 
     async def snapshot(self) -> list[Change]:

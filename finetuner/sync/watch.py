@@ -57,7 +57,7 @@ class Watch(Stream[Change]):
 
     @property
     def away_s(self) -> float | None:
-        """Seconds without a connection to the server, while it is tried again; None while there is one."""
+        """Seconds without a connection to the server, while it is tried again; None otherwise, and once closed."""
         return self._async.away_s
 
     def snapshot(self) -> list[Change]:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import socket
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
 from sqlalchemy import update
 
+from finetuner.aio import feed
 from finetuner.aio.client import AsyncClient
 from finetuner.api.selecting import RunFilter
 from finetuner.api.types import Change, RunStatus
@@ -183,13 +182,6 @@ async def test_a_snapshot_of_many_runs_that_say_much_is_taken(client: AsyncClien
     assert {change.run.failure.message for change in snapshot if change.run and change.run.failure} == {"m" * 900}
 
 
-def narrow_socket(address: tuple[Any, ...]) -> socket.socket:
-    """Make a socket that takes in little of what nobody reads."""
-    made = socket.socket(*address[:3])
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    return made
-
-
 @pytest.mark.counted
 @pytest.mark.timeout(600)
 async def test_who_reads_slowly_holds_little_and_gets_the_newest_state_of_each_run(
@@ -198,6 +190,7 @@ async def test_who_reads_slowly_holds_little_and_gets_the_newest_state_of_each_r
     rounds = max(40, scaled(400))
     monkeypatch.setattr(handler, "BATCH", 100)
     monkeypatch.setattr(handler, "SEND_BUFFER_BYTES", 4096)
+    monkeypatch.setattr(feed, "RECEIVE_BUFFER_BYTES", 4096)
     made = [(await quiet.client.run())["id"] for _ in range(20)]
 
     async def change_all(version: int) -> None:
@@ -216,9 +209,8 @@ async def test_who_reads_slowly_holds_little_and_gets_the_newest_state_of_each_r
             for row in rows:
                 await runs.update_words(tx, row, description="", tags=[f"version-{version}"])
 
-    connector = aiohttp.TCPConnector(socket_factory=narrow_socket)
     async with (
-        aiohttp.ClientSession(connector=connector, read_bufsize=4096) as session,
+        aiohttp.ClientSession(read_bufsize=4096) as session,
         AsyncClient(quiet.url, TOKEN, session=session) as client,
         client.watch() as watch,
     ):
