@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from finetuner.errors import FinetunerError
-from finetuner.portal.interrupts import is_notebook, tell_interrupted
+from finetuner.portal.interrupts import Waiter, is_notebook, tell_interrupted
 from finetuner.portal.streams import Stream
 from finetuner.portal.thread import DONE, SHUTDOWN_S, Call, Closable, Host
 
@@ -83,14 +83,15 @@ class Portal:
         """
         call: Call[T] | None = None
         try:
-            call = Call(self.host(), function, args, kwargs)
-            for argument in (*args, *kwargs.values()):
-                if type(argument) is OnCaller:
-                    argument.inbox = call.inbox
-            call.begin()
-            while (message := call.receive()) is not DONE:
-                callback, given, named = message
-                callback(*given, **named)
+            with Waiter() as waiter:
+                call = Call(self.host(), function, args, kwargs)
+                for argument in (*args, *kwargs.values()):
+                    if type(argument) is OnCaller:
+                        argument.inbox = call.inbox
+                call.begin()
+                while (message := call.receive(waiter)) is not DONE:
+                    callback, given, named = message
+                    callback(*given, **named)
             if call.error is None:
                 return cast("T", call.value)
             raise call.failure()  # noqa: TRY301 - an interrupt here is to be told like any other

@@ -23,7 +23,7 @@ _TOLD: Final[weakref.WeakKeyDictionary[asyncio.Task[Any], int]] = weakref.WeakKe
 
 
 class Waiter:
-    """Whoever waits in a thread; made anew for each wait, since tasks may take turns at one stream.
+    """Whoever waits in a thread; made anew for each call and fetch, since tasks may take turns at one stream.
 
     Example:
         with Waiter() as waiter:
@@ -97,9 +97,12 @@ def _is_pending(task: asyncio.Task[Any]) -> bool:
     A task that runs has it noted; of one that sleeps, what it awaits is cancelled, through tasks that await each other.
     """
     awaited: Any = task
-    while isinstance(awaited, asyncio.Task) and not getattr(awaited, "_must_cancel", False):
+    passed: set[object] = set()
+    while isinstance(awaited, asyncio.Task) and not getattr(awaited, "_must_cancel", False) and awaited not in passed:
+        passed.add(awaited)
         awaited = getattr(awaited, "_fut_waiter", None)
-    if isinstance(awaited, asyncio.Task) or (isinstance(awaited, asyncio.Future) and awaited.cancelled()):
+    is_noted = getattr(awaited, "_must_cancel", False)
+    if is_noted or (isinstance(awaited, asyncio.Future) and awaited.cancelled()):
         return task.cancelling() > _TOLD.get(task, 0)
     _TOLD.pop(task, None)
     return False

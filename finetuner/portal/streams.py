@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from finetuner.errors import FinetunerError
-from finetuner.portal.interrupts import tell_interrupted
+from finetuner.portal.interrupts import Waiter, tell_interrupted
 from finetuner.portal.thread import DONE, Host, Job
 
 if TYPE_CHECKING:
@@ -129,14 +129,15 @@ class Stream(Generator[T_co, None, None]):
             raise StopIteration
         self._check_generation()
         try:
-            pump = self._pump
-            if pump is None:
-                pump = self._pump = _Pump(self._portal.host(), self._source)
-                pump.begin()
-            elif self._taken >= pump.most_ahead // 4:
-                pump.host.soon(pump.took, self._taken)
-                self._taken = 0
-            message = pump.receive()
+            with Waiter() as waiter:
+                pump = self._pump
+                if pump is None:
+                    pump = self._pump = _Pump(self._portal.host(), self._source)
+                    pump.begin()
+                elif self._taken >= pump.most_ahead // 4:
+                    pump.host.soon(pump.took, self._taken)
+                    self._taken = 0
+                message = pump.receive(waiter)
         except BaseException as error:  # Ctrl-C above all: the connection is released before the caller goes on
             self._leave(error)
             raise

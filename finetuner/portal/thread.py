@@ -189,23 +189,22 @@ class Job:
         else:
             self.start()  # its first step ends it, so that it cleans up like others
 
-    def receive(self) -> Any:
+    def receive(self, waiter: Waiter) -> Any:
         """Wait for what the job sends next.
 
         Raises:
             FinetunerError: The loop's thread is gone, so that nothing will come.
             asyncio.CancelledError: The task that waits was cancelled.
-            KeyboardInterrupt: Ctrl-C has cancelled the program's main task, which is another.
+            KeyboardInterrupt: Ctrl-C has cancelled the program's main task, and what waits is none.
         """
-        with Waiter() as waiter:
-            while True:
-                waiter.check()
-                with contextlib.suppress(Empty):
-                    return self.inbox.get(timeout=SLICE_S)
-                if self.is_over and self.inbox.empty():
-                    return DONE  # another thread took that word, such as the one that closed the stream
-                if self.host.has_ended and self.inbox.empty():
-                    raise FinetunerError("Finetuner's event-loop thread has ended; start the program again")
+        while True:
+            waiter.check()
+            with contextlib.suppress(Empty):
+                return self.inbox.get(timeout=SLICE_S)
+            if self.is_over and self.inbox.empty():
+                return DONE  # another thread took that word, such as the one that closed the stream
+            if self.host.has_ended and self.inbox.empty():
+                raise FinetunerError("Finetuner's event-loop thread has ended; start the program again")
 
     def settle(self) -> None:
         """Cancel it and wait, once, until it has cleaned up, at most `CLEANUP_S`; a second Ctrl-C ends that wait."""

@@ -33,6 +33,8 @@ class Work:
     def __init__(self) -> None:
         self.begun = 0
         self.cleaned = 0
+        self.kept: object = None
+        """What refers to a stream, as the traceback does that an interactive interpreter keeps."""
 
     def _when_interrupted(self, call: str) -> str:
         del call
@@ -146,6 +148,12 @@ def dropped(portal: Portal, work: Work) -> None:
         pass
 
 
+def kept(portal: Portal, work: Work) -> None:
+    stream = work.kept = portal.iterate(_source(work, 1, ends=False))
+    next(stream)
+    stream.close()
+
+
 def counted(portal: Portal, work: Work) -> None:
     with portal.iterate(source := _source(work, 3, ends=False)) as stream:
         assert stream._call(source.count) == 3
@@ -172,7 +180,7 @@ def _source(work: Work, items: int, **options: Any) -> Any:
 
 
 CALLS: Final = (waiting, answered, failed, progress, again)
-SCENES: Final = {one.__name__: one for one in (*CALLS, items, batches, dropped, counted, again_in_stream)}
+SCENES: Final = {one.__name__: one for one in (*CALLS, items, batches, dropped, kept, counted, again_in_stream)}
 
 
 def plain(act: Callable[[], None]) -> None:
@@ -242,6 +250,8 @@ class Step:
         if is_told and not self.scene.startswith("again") and str(error) != WORDS:
             yield "it did not say what goes on"
         del error  # and with it the frames, which may hold a stream
+        if not self.walk.is_looked_at:
+            self.work.kept = None  # it is closed when it is collected, where an interrupt cannot be caught
         if left := self.portal.call(self._left, self.portal.host()):
             yield f"left on the loop: {left}"
         if self.work.begun != self.work.cleaned:
