@@ -214,6 +214,7 @@ class Scheduler:
         try:
             async with self._database.read() as conn:
                 now = await scheduling.status(conn, run.id)
+                has_secrets = bool(await run_secrets.names(conn, run.id))
             if now is None or now[0] is not RunStatus.CREATED:
                 return None  # what was said in its log stays there
             if await asyncio.to_thread(self.executor.has_started, run.id):
@@ -221,13 +222,18 @@ class Scheduler:
             model = await self._model(run)
             data = {name: self._blobs.path(sha256) for name, sha256 in run.data.items()}
             await asyncio.to_thread(self.executor.prepare, run, data=data, model=model, gpu=gpu)
-            async with self._database.write() as tx:
-                # The process starts inside the transaction: a cancel comes before it or after it, never between.
-                is_started = await runs.started(tx, run.id, device, gpus=None if gpu is None else 1)
-                if is_started:
-                    secrets = await run_secrets.take(tx, run.id)
-                    room = self._settings.slots - len(self._followed) - 1
-                    await asyncio.to_thread(self.executor.start, run, secrets, room=room)
+            room = self._settings.slots - len(self._followed) - 1
+            standby = await asyncio.to_thread(self.executor.make_way, run, has_secrets=has_secrets, room=room)
+            try:
+                async with self._database.write() as tx:
+                    # The process starts inside the transaction: a cancel comes before it or after it, never between.
+                    is_started = await runs.started(tx, run.id, device, gpus=None if gpu is None else 1)
+                    if is_started:
+                        secrets = await run_secrets.take(tx, run.id)
+                        await asyncio.to_thread(self.executor.start, run, secrets, standby)
+            finally:
+                if standby is not None:
+                    await asyncio.to_thread(standby.end)  # nothing, where it has the run
         except (FinetunerError, OSError) as error:
             if isinstance(error, OSError) and error.errno in _PASSING:
                 raise

@@ -216,7 +216,7 @@ class TestARunIsStartedAnew:
         self, start: Start, run_dir: Path, side: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(standby, "_HERE_S", 0.05)
-        monkeypatch.setattr(standby, "_END_S", 0.05)
+        monkeypatch.setattr(standby, "_END_S", 3600.0)  # it is not waited for: others wait for this start
         one = start()
         worker(one)
         os.kill(one._process.pid, signal.SIGSTOP)
@@ -250,6 +250,34 @@ class TestARunIsStartedAnew:
         assert ended.failure is not None
         assert "cannot start the job" in ended.failure.message
         gone(one)
+
+
+class TestAsked:
+    def test_one_that_waits_is_here_however_often_it_is_asked(self, start: Start, run_dir: Path) -> None:
+        one = start()
+        assert one.is_here()
+        assert one.is_here()
+        assert rundir.start(run_dir, ENV, standby=one)
+        assert end(run_dir).outcome == "finished"
+
+    def test_one_that_was_here_and_was_killed_since_is_not(self, start: Start, run_dir: Path, side: Path) -> None:
+        one = start()
+        assert one.is_here()
+        os.kill(one._process.pid, signal.SIGKILL)
+        until(lambda: not one.is_alive, "the server's notice")
+        assert not one.is_here()
+        assert not rundir.start(run_dir, ENV, standby=one)
+        check_cold(run_dir, side, end(run_dir), one)
+
+    def test_one_that_hangs_is_killed_at_once(self, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(standby, "_HERE_S", 0.05)
+        monkeypatch.setattr(standby, "_END_S", 3600.0)
+        one = start()
+        worker(one)
+        os.kill(one._process.pid, signal.SIGSTOP)
+        assert not one.is_here()
+        gone(one)
+        assert one._process.wait(PATIENCE_S) == -signal.SIGKILL
 
 
 class TestEnds:

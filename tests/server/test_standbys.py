@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import stat
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -18,7 +19,7 @@ import pytest
 from finetuner.errors import InvalidInput, StorageFull
 from finetuner.server import __main__ as command
 from finetuner.server import keys
-from finetuner.server.executors import rundir
+from finetuner.server.executors import rundir, standby
 from finetuner.server.executors.standby import STANDBY, Standby
 from finetuner.server.settings import Settings, warm_for_s, warm_workers
 from tests.job.test_standby import gone
@@ -27,7 +28,7 @@ from tests.server.serving import SHORT_JOB, Client, Service, make_settings, serv
 from tests.server.streams import opened
 from tests.server.test_lifecycle import Servers
 from tests.server.test_lifecycle import ended as has_ended
-from tests.server.test_scheduler import ended, reached, run_dir, stop_runs, until
+from tests.server.test_scheduler import ended, info, reached, run_dir, stop_runs, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")]
 
@@ -168,6 +169,46 @@ async def test_a_run_is_cancelled_that_a_waiting_worker_does(service: Service, p
     last = await ended(service, run)
     assert (last["status"], last["failure"]["type"]) == ("FAILED", "Cancelled")
     assert await asyncio.to_thread(_is_gone, one)
+
+
+async def test_nobody_waits_for_one_that_hangs(service: Service, python: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standby, "_HERE_S", 60.0)
+    await finish(service, await started(service, python))
+    one = await waits(service)
+    os.kill(one._process.pid, signal.SIGSTOP)
+    run = await service.client.run(runtime=runtime(python))
+
+    async def is_asked() -> bool:
+        return not waiting(service)
+
+    await until(is_asked)
+    async with asyncio.timeout(30):
+        other = await service.client.run(runtime=runtime(python))
+        await service.client.call("run_delete", id=other["id"])
+    assert (await info(service, run))["status"] == "CREATED"
+    os.kill(one._process.pid, signal.SIGCONT)
+    assert (await told(service, run))[0] in marked(one.cookie)
+    await finish(service, run)
+
+
+async def test_a_run_that_is_deleted_meanwhile_leaves_no_worker_behind(
+    service: Service, python: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standby, "_HERE_S", 60.0)
+    await finish(service, await started(service, python))
+    one = await waits(service)
+    os.kill(one._process.pid, signal.SIGSTOP)
+    run = await service.client.run(runtime=runtime(python))
+
+    async def is_asked() -> bool:
+        return not waiting(service)
+
+    await until(is_asked)
+    async with asyncio.timeout(30):
+        assert (await service.client.call("run_delete", id=run["id"])).status == 200
+    os.kill(one._process.pid, signal.SIGCONT)
+    assert await asyncio.to_thread(_is_gone, one)
+    await finish(service, await started(service, python))
 
 
 async def test_none_waits_while_a_run_does(service: Service, python: str) -> None:

@@ -27,8 +27,8 @@ from finetuner.server.executors.rundir import COOKIE_VARIABLE, SUPERVISOR
 STANDBY: Final = SUPERVISOR.with_name("standby.py")
 _HERE_S: Final = 2.0
 """Who does not answer so long is as good as dead."""
-_STARTED_S: Final = 10.0
-"""Who said that it is here, and has the run, takes milliseconds; on a disk in trouble, seconds."""
+_STARTED_S: Final = 2.0
+"""Who said that it is here, and has the run, takes milliseconds; the database's writer waits for it."""
 _END_S: Final = 5.0
 _READ_BYTES: Final = 4096
 _log = structlog.get_logger(__name__)
@@ -92,6 +92,17 @@ class Standby:
         """Whether its supervisor still waits, as far as is known."""
         return not self._is_gone
 
+    def is_here(self) -> bool:
+        """Ask whether it can be given a run, once; one that does not answer is killed: a run of it is no loss."""
+        with self._changed:
+            if "here" in self._said:
+                return not self._is_gone
+        self._tell(b"here?\n")
+        if self._has_said("here", _HERE_S):
+            return True
+        self._kill()
+        return False
+
     def hand_over(self, run_dir: Path, alive: int) -> bool:
         """Give it a run; False where it has none now, nor ever will: the run may be started in another way.
 
@@ -103,9 +114,8 @@ class Standby:
         """
         told = json.dumps({"run_dir": str(run_dir.resolve())}).encode() + b"\n"
         lock = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [alive]))
-        self._tell(b"here?\n")
-        if not self._has_said("here", _HERE_S) or not self._tell(told, lock):
-            self.end()
+        if not self.is_here() or not self._tell(told, lock):
+            self._kill()
             return False
         self._is_given = True
         # Not answered in time it is taken for done: it lives, holds the lock, and owes an end to the run.
@@ -120,8 +130,14 @@ class Standby:
         try:
             self._process.wait(_END_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()  # its worker ends by its lifeline
+            self._kill()
             self._process.wait()
+
+    def _kill(self) -> None:
+        """Kill it, and wait for nothing: its worker ends by its lifeline."""
+        self._process.kill()
+        with self._changed, contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def _tell(self, words: bytes, *ancillary: tuple[int, int, array.array[int]]) -> bool:
         with self._changed, contextlib.suppress(OSError):

@@ -22,7 +22,7 @@ from finetuner.api.embedded import source_root
 from finetuner.api.visible import visible
 from finetuner.errors import Conflict, Failure, FinetunerError, StateCorrupt
 from finetuner.server.executors import rundir
-from finetuner.server.executors.standby import Model, Standbys
+from finetuner.server.executors.standby import Model, Standby, Standbys
 from finetuner.server.settings import Settings
 from finetuner.server.store.runs import QueuedRun
 
@@ -107,32 +107,39 @@ class SubprocessExecutor:
         }
         rundir.create(path, job, spec)
 
-    def start(self, run: QueuedRun, secrets: Mapping[str, str], *, room: int = 0) -> None:
+    def make_way(self, run: QueuedRun, *, has_secrets: bool, room: int) -> Standby | None:
+        """Find a worker that waits for a prepared run, and end those for which there is no more room beside it.
+
+        What can take seconds is done here, before the start itself, which others wait for.
+
+        Args:
+            run: Which.
+            has_secrets: One with any gets a worker of its own.
+            room: Workers that may wait ready beside it.
+
+        Returns:
+            One that was asked, and answered; whoever does not give it the run ends it.
+        """
+        standby = None if has_secrets else self._standbys.take(self._like(run))
+        self._standbys.keep(room)
+        return standby if standby is not None and standby.is_here() else None
+
+    def start(self, run: QueuedRun, secrets: Mapping[str, str], standby: Standby | None = None) -> None:
         """Start a prepared run; one that runs already is left alone.
 
         Args:
             run: Which.
-            secrets: For its environment; a run with any gets a worker of its own.
-            room: Workers that may wait ready beside it.
+            secrets: For its environment.
+            standby: A worker for it, from `make_way`.
         """
         path = self.path(run.id)
-        env = self._environment(run)
-        gpu = self.gpu(run.id)
-        like_it = Model(
-            argv=self._argv(run, _WAITING), env=env if gpu is None else {**env, "CUDA_VISIBLE_DEVICES": str(gpu)}
-        )
-        standby = None if secrets else self._standbys.take(like_it)
-        self._standbys.keep(room)
-        self._last = like_it
+        self._last = self._like(run)
         try:
-            if rundir.start(path, {**env, **secrets}, standby=standby):
+            if rundir.start(path, {**self._last.env, **secrets}, standby=standby):
                 _log.info("run was given to a worker that waited for one", run_id=run.id)
         except Conflict:
             if rundir.observe(path).state == "not_started":
                 raise
-        finally:
-            if standby is not None:
-                standby.end()  # nothing, where it has the run
 
     def start_waiting(self, room: int) -> None:
         """Have a worker wait ready for a run like the last, where that is wanted.
@@ -231,6 +238,13 @@ class SubprocessExecutor:
             part.replace("{python}", python).replace("{run_dir}", run_dir)
             for part in self._settings.job_argv or _WORKER
         )
+
+    def _like(self, run: QueuedRun) -> Model:
+        """Give what a worker for a prepared run is started with."""
+        env, gpu = self._environment(run), self.gpu(run.id)
+        if gpu is not None:
+            env["CUDA_VISIBLE_DEVICES"] = str(gpu)
+        return Model(argv=self._argv(run, _WAITING), env=env)
 
     def _folder(self, run: QueuedRun) -> Path | None:
         given = (run.runtime or {}).get("cwd")
