@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from finetuner.aio.feed import Changed, ChangeFeed, Snapshot
+from finetuner.aio.feed import Changed, ChangeFeed, Raw, Snapshot
 from finetuner.aio.stream import AsyncStream
+from finetuner.api import convert
+from finetuner.api.types import RunInfo
 from finetuner.api.words import count
 from finetuner.errors import FinetunerError, RunDeleted, WaitTimeout
 
@@ -42,7 +44,7 @@ class AsyncCompleted(AsyncStream["AsyncRun", "AsyncRun"]):
         self._look_s = transport.timeout_s
         self._has_looked = False
         self._deadline: float | None = None
-        self._feed = ChangeFeed(transport, run_ids=list(self._waiting), since=None)
+        self._feed = ChangeFeed(transport, read_run=_checked, run_ids=list(self._waiting), since=None)
 
     async def _more(self) -> list[AsyncRun]:
         try:
@@ -84,11 +86,10 @@ class AsyncCompleted(AsyncStream["AsyncRun", "AsyncRun"]):
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         return f"{shown} had not ended after {self._timeout_s:g} s; nothing was stopped, and it can be waited for again"
 
-    def _listed(self, snapshot: Snapshot) -> list[AsyncRun]:
-        by_id = {raw["id"]: raw for raw in snapshot.runs}
-        for run_id in [run_id for run_id in self._waiting if run_id not in by_id]:
+    def _listed(self, snapshot: Snapshot[Raw]) -> list[AsyncRun]:
+        for run_id in [run_id for run_id in self._waiting if run_id not in snapshot.runs]:
             self._gone.append(self._waiting.pop(run_id)[0].name)
-        return [run for run_id in list(self._waiting) for run in self._seen(run_id, by_id[run_id])]
+        return [run for run_id in list(self._waiting) for run in self._seen(run_id, snapshot.runs[run_id])]
 
     def _changed(self, item: Changed) -> list[AsyncRun]:
         run_id = item.change.run_id
@@ -99,7 +100,7 @@ class AsyncCompleted(AsyncStream["AsyncRun", "AsyncRun"]):
             return []
         return [] if item.run is None else self._seen(run_id, item.run)
 
-    def _seen(self, run_id: str, raw: Mapping[str, Any]) -> list[AsyncRun]:
+    def _seen(self, run_id: str, raw: Raw) -> list[AsyncRun]:
         runs = self._waiting[run_id]
         for run in runs:
             run._renew(raw)  # noqa: SLF001 - what was heard of a run belongs into it
@@ -116,6 +117,11 @@ class AsyncCompleted(AsyncStream["AsyncRun", "AsyncRun"]):
 
     async def _release(self) -> None:
         self._feed.close()
+
+
+def _checked(raw: Raw) -> Raw:
+    convert.lenient(raw, RunInfo)
+    return raw
 
 
 def _told(names: Sequence[str]) -> str:

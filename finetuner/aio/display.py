@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from finetuner.aio.console import SizedConsole
 from finetuner.aio.results import Result, example_queries
 from finetuner.api.models import MODELS
 from finetuner.api.types import Metrics
@@ -83,4 +84,4 @@ def print_models(task: str | None = None) -> None:
 
 
 def _console() -> Console:
-    return Console(highlight=False, emoji=False)
+    return SizedConsole(highlight=False, emoji=False)

@@ -42,6 +42,7 @@ class _Source:
         self.log = log
         self.entries: deque[tuple[int, str]] = deque()
         self.is_over = False
+        """Whether all that there will ever be was read: to the end of the log, or the run is gone."""
         self.status: RunStatus | None = None
         self._merge = merge
         self._room = asyncio.Event()
@@ -57,13 +58,12 @@ class _Source:
                     merge.news.set()
                     self._room.clear()
                     await self._room.wait()
-            self.status = self.log.status
+            self.is_over, self.status = True, self.log.status
         except (RunDeleted, RunNotFound):
-            pass  # the others go on
+            self.is_over = True  # the others go on
         except Exception as error:  # noqa: BLE001 - whatever it is, the one who reads the stream is told
             merge.error = merge.error or error
         finally:
-            self.is_over = True
             merge.news.set()
 
     def take(self, most: int) -> list[LogLine]:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 import attrs
 
 from finetuner.aio.feed import Changed, Snapshot
-from finetuner.api import convert
 from finetuner.api.selecting import RunFilter
 from finetuner.api.types import Change, RunInfo, RunStatus
 
@@ -37,17 +36,15 @@ class Matching:
         """Whether nothing can come any more: of the runs that were given none is left."""
         return self._wanted is not None and len(self._gone) == len(self._wanted)
 
-    def listed(self, snapshot: Snapshot) -> Iterator[Change]:
+    def listed(self, snapshot: Snapshot[RunInfo]) -> Iterator[Change]:
         """Give how the runs stand, and those that are gone."""
         there: dict[str, RunStatus] = {}
-        for raw in snapshot.runs:
-            if self._wanted is None or raw["id"] in self._wanted:
-                run = convert.lenient(raw, RunInfo)
-                did_match = self._known.pop(run.id, None) is not None
-                if self._which.matches(run):
-                    there[run.id] = run.status
-                if did_match or run.id in there:
-                    yield Change(cursor=snapshot.cursor, kind="snapshot", run_id=run.id, after=run.status, run=run)
+        for run in snapshot.runs.values():
+            did_match = self._known.pop(run.id, None) is not None
+            if self._which.matches(run):
+                there[run.id] = run.status
+            if did_match or run.id in there:
+                yield Change(cursor=snapshot.cursor, kind="snapshot", run_id=run.id, after=run.status, run=run)
         for run_id in self._known if self._wanted is None else self._wanted:
             if run_id not in there and run_id not in self._gone:
                 self._note_gone(run_id)

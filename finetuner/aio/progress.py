@@ -6,9 +6,10 @@ import sys
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.text import Text
+
+from finetuner.aio.console import SizedConsole
 
 
 class Bar:
@@ -28,7 +29,7 @@ class Bar:
             DownloadColumn(),
             TransferSpeedColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=SizedConsole(stderr=True),
             disable=not is_shown,
             transient=True,
         )

@@ -81,8 +81,8 @@ class Reconnecting:
 
     @property
     def away_s(self) -> float | None:
-        """Seconds without a connection, from the first try or from its loss on; None while there is one, or no try."""
-        if self._away_at is None or self._loop is None:
+        """Seconds without a connection, from the first try or its loss on; None while there is one, or no try."""
+        if self._away_at is None or self._loop is None or self._is_closed:
             return None
         return self._loop.time() - self._away_at
 

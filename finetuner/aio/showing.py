@@ -12,8 +12,8 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
-from rich.console import Console
 
+from finetuner.aio.console import SizedConsole
 from finetuner.aio.live import Live, bar_on
 from finetuner.aio.logstream import AsyncLogStream
 from finetuner.aio.notebook import run_html, run_text
@@ -188,7 +188,7 @@ class TerminalView:
     """A terminal: the log as it comes over a bar; in a file the log alone, and at the end how the run stands."""
 
     def __init__(self) -> None:
-        console = Console(highlight=False, markup=False, emoji=False)
+        console = SizedConsole(highlight=False, markup=False, emoji=False)
         self._open = ExitStack()
         self._bar = bar_on(console) if console.is_terminal else None
         self._live = Live(None if self._bar is None else console, self._bar)

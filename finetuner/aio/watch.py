@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from finetuner.aio.feed import ChangeFeed, Item, Snapshot
+from finetuner.aio.feed import Changed, ChangeFeed, Raw, Snapshot
 from finetuner.aio.matching import Matching
 from finetuner.aio.stream import AsyncStream
+from finetuner.api import convert
 from finetuner.api.selecting import RunFilter
-from finetuner.api.types import Change
+from finetuner.api.types import Change, RunInfo
 from finetuner.api.words import count
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ class AsyncWatch(AsyncStream[Change, Entry]):
     First the runs as they stand (`change.kind` is `snapshot`; `deleted` for one that was given and is gone), then each
     change as it happens, deletions included; with `since`, what changed after that cursor instead of the snapshot. A
     cut connection is made anew and nothing is missed. Where the server no longer keeps what was missed, the runs come
-    as a snapshot again, and those that were deleted meanwhile as `deleted`. A watch of given runs ends once all of them
-    are deleted; any other never ends.
+    as a snapshot again, and those that were deleted meanwhile as `deleted`. A watch of given runs ends once each of
+    them was told of as deleted; any other never ends, nor does one that goes on `since` a cursor before which one was.
 
     A filter tells a run that matches no longer once more. With `since`, whether a run that was not heard of after the
     cursor did match is judged by what the change carries: the run as it stands, and its status before. Of a run that is
@@ -35,6 +36,7 @@ class AsyncWatch(AsyncStream[Change, Entry]):
 
     Raises while it is read:
         ExperimentNotFound: The filter's experiment is not there when the watch begins; near names are given.
+        BadResponse: What came makes no sense; all before it was given.
 
     Example:
         async with client.watch(runs) as changes:
@@ -61,7 +63,7 @@ class AsyncWatch(AsyncStream[Change, Entry]):
         self._is_read = False
         self._is_listed = False
         experiment = None if which is None else which.experiment_name
-        self._feed = ChangeFeed(transport, run_ids=run_ids, experiment=experiment, since=since)
+        self._feed = ChangeFeed(transport, read_run=_info, run_ids=run_ids, experiment=experiment, since=since)
 
     @property
     def is_live(self) -> bool:
@@ -79,7 +81,7 @@ class AsyncWatch(AsyncStream[Change, Entry]):
 
     @property
     def away_s(self) -> float | None:
-        """Seconds without a connection to the server, while it is tried again; None while there is one."""
+        """Seconds without a connection to the server, while it is tried again; None otherwise, and once closed."""
         return self._feed.wire.away_s
 
     async def snapshot(self) -> list[Change]:
@@ -122,9 +124,9 @@ class AsyncWatch(AsyncStream[Change, Entry]):
         items = await self._feed.more()
         return [entry for item in items for entry in self._entries_of(item)] if items else None
 
-    def _entries_of(self, item: Item) -> Iterable[Entry]:
+    def _entries_of(self, item: Snapshot[RunInfo] | Changed) -> Iterable[Entry]:
         if not isinstance(item, Snapshot):
-            return [(change, change.cursor) for change in self._matching.changed(item)]
+            return [(change, item.cursor) for change in self._matching.changed(item)]
         changes = list(self._matching.listed(item))
         if not changes and not self._is_listed:
             self.cursor = item.cursor  # no entry comes before it, so that none can be skipped
@@ -148,3 +150,7 @@ class AsyncWatch(AsyncStream[Change, Entry]):
 
     async def _release(self) -> None:
         self._feed.close()
+
+
+def _info(raw: Raw) -> RunInfo:
+    return convert.lenient(raw, RunInfo)

@@ -31,8 +31,8 @@ The server's half::
     page = answer_plan(request, rows, total=count, boundaries=boundaries)
     body = encode_page(page)                            # items: one JSON text each
 
-    boundaries: SELECT seq FROM (SELECT seq, row_number() OVER (ORDER BY seq DESC) AS n FROM runs WHERE ...)
-                WHERE n % :limit = 0 ORDER BY seq DESC LIMIT :max_boundaries
+    boundaries: each `SELECT seq FROM runs WHERE ... AND seq < :last_end ORDER BY seq DESC LIMIT 1 OFFSET :limit - 1`,
+                from the last of them to the next, MAX_BOUNDARIES of them at most
 
 The client's half: `Pager`.
 """

@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 from typing import NoReturn
 
-from rich.console import Console
+from finetuner.aio.console import SizedConsole
 
 
-class PlainConsole(Console):
+class PlainConsole(SizedConsole):
     """Takes text as it is: no markup, no guessing at numbers or emoji."""
 
     def __init__(self, *, width: int | None = None, stderr: bool = False) -> None:

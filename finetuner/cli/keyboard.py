@@ -81,7 +81,10 @@ class Keyboard:
         """Stop this process, the terminal as it was before, until the shell lets it go on."""
         self._give_back()
         os.kill(os.getpid(), signal.SIGTSTP)
-        self._take()
+        try:
+            self._take()
+        except termios.error:  # it was closed meanwhile
+            self._heard.put_nowait("hung up")
 
     @property
     def is_gone(self) -> bool:

@@ -18,7 +18,7 @@ import click
 from finetuner.cli.exits import ExitCode, exit_code, innermost
 from finetuner.cli.lazy import LazyCommand, LazyGroup
 from finetuner.cli.settings import Settings
-from finetuner.cli.text import note
+from finetuner.cli.text import buffered, note
 
 PROGRAM: Final = "finetuner"
 COMPLETE_VARIABLE: Final = "_FINETUNER_COMPLETE"
@@ -111,6 +111,7 @@ def main() -> None:
     if sys.stdout is None:  # before a file takes its number, and what is printed goes there
         note("Error: standard output is closed; nothing can be printed.")
         sys.exit(ExitCode.ERROR)
+    sys.stdout, sys.stderr = buffered(sys.stdout), buffered(sys.stderr)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
-from typing import Any, Final, TextIO
+from typing import Any, TextIO
 
 from finetuner.api.visible import visible
 
-PIECE_CHARS: Final = 1024
-"""Of 4 bytes at most: PIPE_BUF on Linux."""
+
+def buffered(stream: TextIO) -> TextIO:
+    """Give a stream that writes each line at once and whole, in place of one without a buffer.
+
+    Such one is Python's where PYTHONUNBUFFERED is set: what a pipe did not take of one call it drops without a word.
+    """
+    raw = getattr(stream, "buffer", None)
+    if not isinstance(raw, io.RawIOBase):
+        return stream
+    return io.TextIOWrapper(io.BufferedWriter(raw), stream.encoding, stream.errors, line_buffering=True)
 
 
 def say_json(value: Any, *, indent: bool = True) -> None:
@@ -23,10 +32,7 @@ def put(text: str) -> None:
     Raises:
         BrokenPipeError: Its reader went away before it had all of it.
     """
-    # Where PYTHONUNBUFFERED is set, Python drops without a word what a pipe did not take of one call. So little of it a
-    # pipe takes whole, or not at all.
-    for start in range(0, len(text), PIECE_CHARS):
-        sys.stdout.write(text[start : start + PIECE_CHARS])
+    sys.stdout.write(text)
     sys.stdout.flush()
 
 

@@ -29,7 +29,7 @@ DUMB: Final = ("dumb", "unknown")
     "--status",
     multiple=True,
     type=click.Choice(["CREATED", "STARTED", "FINISHED", "FAILED"], case_sensitive=False),
-    help="Only runs with this status, and those that leave it; may be given more than once.",
+    help="Only runs with this status, and those of them that end meanwhile; may be given more than once.",
 )
 @click.option("--name-prefix", metavar="TEXT", help="Only runs whose name starts so.")
 @click.option("--tag", multiple=True, metavar="TAG", help="Only runs with this tag; may be given more than once.")
@@ -60,11 +60,10 @@ def top(settings: Settings, /, sort: str, **filters: Any) -> None:
     from finetuner.cli.topview import Board  # noqa: PLC0415
 
     given = {name: value for name, value in filters.items() if value not in (None, ())}
-    board = Board(order=sort, has_all=not given)
-    which = RunFilter(**given)
+    board = Board(order=sort, which=RunFilter(**given))
 
     async def work(client: AsyncClient) -> int:
-        return await _look(client, which, board)
+        return await _look(client, board)
 
     try:
         code = settings.run(work)
@@ -74,18 +73,19 @@ def top(settings: Settings, /, sort: str, **filters: Any) -> None:
         raise click.exceptions.Exit(code)
 
 
-async def _look(client: AsyncClient, which: Any, board: Board) -> int:
+async def _look(client: AsyncClient, board: Board) -> int:
     """Show the board until it is closed, and give the exit code."""
     import anyio  # noqa: PLC0415 - help and completion load none of it
     from rich.live import Live  # noqa: PLC0415
 
+    from finetuner.api.selecting import RunFilter  # noqa: PLC0415
     from finetuner.cli.columns import Script  # noqa: PLC0415
     from finetuner.cli.console import PlainConsole  # noqa: PLC0415
     from finetuner.cli.keyboard import ENDINGS, SUSPEND, Keyboard  # noqa: PLC0415
     from finetuner.cli.topscreen import Screen, picture  # noqa: PLC0415
 
     console = PlainConsole()
-    changes = client.watch(which)
+    changes = client.watch(RunFilter(experiment_name=board.which.experiment_name))
     changes.reconnect_timeout_s = math.inf
     code = 0
 
@@ -102,21 +102,20 @@ async def _look(client: AsyncClient, which: Any, board: Board) -> int:
                 screen = Screen(width=console.width, height=console.height, script=Script(console.encoding))
                 try:
                     live.update(picture(board, screen, dt.datetime.now(dt.UTC)), refresh=True)
+                    for key in await keys.get(REDRAW_S):
+                        if key == SUSPEND:
+                            live.stop()
+                            keys.suspend()
+                            live.start()
+                        elif key in ENDINGS:
+                            code, board.is_open = 128 + ENDINGS[key], False
+                        else:
+                            board.press(key)
                 except OSError:
                     if not keys.is_gone:
                         raise
-                    _show_nothing()  # the keyboard hears of it next
-                for key in await keys.get(REDRAW_S):
-                    if key == SUSPEND:
-                        live.stop()
-                        keys.suspend()
-                        live.start(refresh=True)
-                    elif key in ENDINGS:
-                        code, board.is_open = 128 + ENDINGS[key], False
-                        if keys.is_gone:
-                            _show_nothing()
-                    else:
-                        board.press(key)
+                if keys.is_gone:
+                    _show_nothing()  # what says so is heard next, if it was not now
         tasks.cancel_scope.cancel()
     return code
 
@@ -126,3 +125,4 @@ def _show_nothing() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         os.dup2(nowhere, descriptor)
+    os.close(nowhere)

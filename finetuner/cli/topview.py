@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import attrs
 
+from finetuner.api.selecting import RunFilter
 from finetuner.api.types import Change, RunInfo, RunStatus
 
 FILTERS: Final = ("all", *RunStatus, "stalled")
@@ -40,8 +41,14 @@ ORDERS: Final[Mapping[str, Callable[[RunInfo], Any]]] = {
 
 @attrs.define
 class Board:
-    """The runs, and what of them is looked at."""
+    """The runs, and what of them is looked at.
 
+    It must be told of every change, of runs that match and of others: one that it no longer hears of would stand for
+    ever as it stood.
+    """
+
+    which: RunFilter = attrs.field(factory=RunFilter)
+    """Only runs that match, and those that matched until they ended."""
     order: str = "lively"
     shown: str = "all"
     """One of `FILTERS`."""
@@ -55,8 +62,6 @@ class Board:
     first: int = 0
     """The run at the top."""
     runs: dict[str, RunInfo] = attrs.field(factory=dict)
-    has_all: bool = True
-    """Whether it hears of every run of the user: only then can it tell places in the queue."""
     host: str = ""
     is_heard: bool = True
     """Whether the server has told how the runs stand."""
@@ -65,10 +70,14 @@ class Board:
 
     def hear(self, change: Change) -> None:
         """Take in what happened to a run."""
-        if change.run is None:
-            self.runs.pop(change.run_id, None)
-        else:
+        was_here = self.runs.pop(change.run_id, None) is not None
+        if change.run is not None and self._is_here(change.run, was_here=was_here):
             self.runs[change.run_id] = change.run
+
+    def _is_here(self, run: RunInfo, *, was_here: bool) -> bool:
+        if was_here and run.status.is_terminal and self.which.status:
+            run = attrs.evolve(run, status=self.which.status[0])  # it stays, however it ended
+        return self.which.matches(run)
 
     def press(self, key: str) -> None:
         """Do what a key says; those that say nothing are no matter."""
@@ -117,12 +126,13 @@ class Board:
         return sorted(found, key=ORDERS[self.order], reverse=self.is_reversed)
 
     def waiting_before(self, runs: Sequence[RunInfo]) -> dict[str, int]:
-        """Give of those runs that wait, by their ids, how many of the user's runs start before each; none if unknown.
+        """Give of those runs that wait, by their ids, how many of the user's runs start before each.
 
-        What the server told with a run was true then: those before it have started since.
+        Nothing where a filter leaves some out. What the server told with a run was true then: those before it have
+        started since.
         """
-        asked = [run for run in runs if run.status is RunStatus.CREATED] if self.has_all else []
-        if not asked:
+        asked = [run for run in runs if run.status is RunStatus.CREATED]
+        if not asked or self.which != RunFilter():
             return {}
         waiting = sorted(run.seq for run in self.runs.values() if run.status is RunStatus.CREATED)
         return {run.id: bisect_left(waiting, run.seq) for run in asked}

@@ -15,7 +15,7 @@ import contextlib
 import importlib.util
 import json
 import os
-import select
+import selectors
 import signal
 import socket
 import sys
@@ -76,22 +76,26 @@ class ReadyWorker:
 def wait(server: socket.socket, worker: ReadyWorker, deadline: float) -> Given | None:
     """Wait for a run; None when there is to be none: the server or the worker has ended, or the time is over."""
     words = bytearray()
-    while (left_s := deadline - time.monotonic()) > 0:
-        heard, _, _ = select.select([server, worker.control], [], [], left_s)
-        if worker.control in heard:
-            if not (said := worker.control.recv(READ_BYTES)):
-                return None
-            server.sendall(b"%s %d\n" % (said.strip(), worker.command.process.pid))
-        if server in heard:
-            data, descriptors, _, _ = socket.recv_fds(server, READ_BYTES, 1, CLOSE_ON_EXEC)
-            if not data:
-                return None
-            words += data
-            if descriptors:
-                return Given(_run_dir(server, words), descriptors[0])
-            if words == b"here?\n":
-                words.clear()
-                server.sendall(b"here\n")
+    # Our end of the server's socket keeps the number that it had there, which may be more than `select` can take.
+    with selectors.DefaultSelector() as selector:
+        selector.register(server, selectors.EVENT_READ)
+        selector.register(worker.control, selectors.EVENT_READ)
+        while (left_s := deadline - time.monotonic()) > 0:
+            heard = [key.fileobj for key, _ in selector.select(left_s)]
+            if worker.control in heard:
+                if not (said := worker.control.recv(READ_BYTES)):
+                    return None
+                server.sendall(b"%s %d\n" % (said.strip(), worker.command.process.pid))
+            if server in heard:
+                data, descriptors, _, _ = socket.recv_fds(server, READ_BYTES, 1, CLOSE_ON_EXEC)
+                if not data:
+                    return None
+                words += data
+                if descriptors:
+                    return Given(_run_dir(server, words), descriptors[0])
+                if words == b"here?\n":
+                    words.clear()
+                    server.sendall(b"here\n")
     return None
 
 

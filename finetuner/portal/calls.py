@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import atexit
 import os
@@ -14,12 +15,15 @@ from queue import SimpleQueue
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from finetuner.errors import FinetunerError
+from finetuner.portal.interrupts import Waiter, is_notebook, tell_interrupted
 from finetuner.portal.streams import Stream
-from finetuner.portal.thread import DONE, SHUTDOWN_S, Call, Closable, Host, tell_interrupted
+from finetuner.portal.thread import DONE, SHUTDOWN_S, Call, Closable, Host
 
 P = ParamSpec("P")
 T = TypeVar("T")
 K = TypeVar("K", bound=Closable)
+
+_IS_OVER: Final = "Finetuner has shut down, since the interpreter is exiting; call it earlier"
 
 
 class BlockingCallWarning(RuntimeWarning):
@@ -79,22 +83,29 @@ class Portal:
         """
         call: Call[T] | None = None
         try:
-            call = Call(self.host(), function, args, kwargs)
-            for argument in (*args, *kwargs.values()):
-                if type(argument) is OnCaller:
-                    argument.inbox = call.inbox
-            call.begin()
-            while (message := call.receive()) is not DONE:
-                callback, given, named = message
-                callback(*given, **named)
+            with Waiter() as waiter:
+                call = Call(self.host(), function, args, kwargs)
+                for argument in (*args, *kwargs.values()):
+                    if type(argument) is OnCaller:
+                        argument.inbox = call.inbox
+                call.begin()
+                while (message := call.receive(waiter)) is not DONE:
+                    callback, given, named = message
+                    callback(*given, **named)
+            if call.error is None:
+                return cast("T", call.value)
+            raise call.failure()  # noqa: TRY301 - an interrupt here is to be told like any other
         except BaseException as error:  # Ctrl-C above all: the coroutine cleans up before the caller goes on
-            if call is not None:
-                call.settle()
-            tell_interrupted(error, function)
+            try:
+                tell_interrupted(error, function)
+                if call is not None:
+                    call.settle()
+            except BaseException as another:  # a second Ctrl-C, which may come before the first has cancelled anything
+                tell_interrupted(another, function)
+                if call is not None:
+                    call.cancel()
+                raise
             raise
-        if call.error is None:
-            return cast("T", call.value)
-        raise call.failure()
 
     def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a plain function on the loop's thread: one that needs a running loop."""
@@ -150,7 +161,7 @@ class Portal:
         """
         host = self._host or self._start()
         if host.is_over:
-            raise FinetunerError("Finetuner has shut down, since the interpreter is exiting; call it earlier")
+            raise FinetunerError(_IS_OVER)
         if threading.get_ident() == host.thread.ident:
             raise RuntimeError(
                 "a sync call on Finetuner's own event-loop thread would wait for itself: "
@@ -161,19 +172,31 @@ class Portal:
         return host
 
     def _start(self) -> Host:
-        with self._lock:
-            if self._is_over:
-                raise FinetunerError("Finetuner has shut down, since the interpreter is exiting; call it earlier")
-            if self._host is None:
-                self._host = Host()
-            return self._host
+        """Have another thread start the host: Ctrl-C comes in the main thread, where it could leave half of one."""
+        made: SimpleQueue[Host | BaseException] = SimpleQueue()
+        _thread.start_new_thread(self._make, (made,))
+        host = made.get()
+        if isinstance(host, BaseException):
+            raise host
+        return host
+
+    def _make(self, made: SimpleQueue[Host | BaseException]) -> None:
+        try:
+            with self._lock:
+                if self._is_over:
+                    raise FinetunerError(_IS_OVER)  # noqa: TRY301 - it is one of the things that may go wrong here
+                if self._host is None:
+                    self._host = Host()
+            made.put(self._host)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the thread that waits
+            made.put(error)
 
     def _look_for_loop(self) -> None:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             return
-        if not _is_notebook():
+        if not is_notebook():
             self._has_warned = True
             warnings.warn(
                 "a sync call of Finetuner blocks the event loop that runs in this thread; "
@@ -195,14 +218,6 @@ class Portal:
 
 _INHERITED: Final[list[object]] = []
 """What came from the parent process, kept so that no destructor closes it."""
-
-
-def _is_notebook() -> bool:
-    """Whether the loop of this thread is IPython's, which waits for each cell anyway."""
-    if threading.current_thread() is not threading.main_thread():
-        return False
-    ipython = sys.modules.get("IPython")
-    return ipython is not None and ipython.get_ipython() is not None
 
 
 def _depth_of_user() -> int:

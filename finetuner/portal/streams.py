@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from finetuner.errors import FinetunerError
-from finetuner.portal.thread import DONE, Host, Job, tell_interrupted
+from finetuner.portal.interrupts import Waiter, tell_interrupted
+from finetuner.portal.thread import DONE, Host, Job
 
 if TYPE_CHECKING:
     from finetuner.portal.calls import Portal
@@ -53,14 +54,18 @@ class Stream(Generator[T_co, None, None]):
         return self
 
     def __next__(self) -> T_co:
-        if not self._entries:
-            self._wait()
         try:
-            entry = self._entries.popleft()
-        except IndexError:
-            return self.__next__()  # another thread took what came
-        item: T_co = self._source._give(entry)  # noqa: SLF001 - the reader's half of a stream
-        return item if self._wrap is None else self._wrap(item)
+            if not self._entries:
+                self._wait()
+            try:
+                entry = self._entries.popleft()
+            except IndexError:
+                return self.__next__()  # another thread took what came
+            item: T_co = self._source._give(entry)  # noqa: SLF001 - the reader's half of a stream
+            return item if self._wrap is None else self._wrap(item)
+        except KeyboardInterrupt as error:
+            self._leave(error)
+            raise
 
     def batch(self) -> list[T_co]:
         r"""Give all items that have come, waiting for the first; an empty list is the end.
@@ -72,14 +77,25 @@ class Stream(Generator[T_co, None, None]):
                 while lines := log.batch():
                     print(*lines, sep="\n")
         """
-        if not self._entries:
-            try:
-                self._wait()
-            except StopIteration:
-                return []
-        entries = [self._entries.popleft() for _ in range(len(self._entries))]
-        items: list[T_co] = self._source._give_all(entries)  # noqa: SLF001 - the reader's half of a stream
-        return items if self._wrap is None else [self._wrap(item) for item in items]
+        try:
+            while not (entries := self._take_all()):  # another thread may take what came
+                try:
+                    self._wait()
+                except StopIteration:
+                    return []
+            items: list[T_co] = self._source._give_all(entries)  # noqa: SLF001 - the reader's half of a stream
+            return items if self._wrap is None else [self._wrap(item) for item in items]
+        except KeyboardInterrupt as error:
+            self._leave(error)
+            raise
+
+    def _take_all(self) -> list[Any]:
+        """Give all entries that are there; one at a time, since another thread may take some, or close the stream."""
+        entries: list[Any] = []
+        with contextlib.suppress(IndexError):
+            while True:
+                entries.append(self._entries.popleft())
+        return entries
 
     def _call(self, function: Callable[[], Awaitable[R]]) -> R:
         """Call a coroutine method of the source, which takes the first items in another way."""
@@ -98,10 +114,13 @@ class Stream(Generator[T_co, None, None]):
             raise FinetunerError("this stream was opened before a fork and belongs to the parent; open another one")
 
     def _wait(self) -> None:
+        if self._is_over:
+            raise StopIteration
         if not self._reading.acquire(blocking=False):
             raise RuntimeError("another thread waits for the next item of this stream; only one can")
         try:
-            self._fetch()
+            if not self._entries:  # another thread may have fetched some meanwhile
+                self._fetch()
         finally:
             self._reading.release()
 
@@ -110,17 +129,17 @@ class Stream(Generator[T_co, None, None]):
             raise StopIteration
         self._check_generation()
         try:
-            pump = self._pump
-            if pump is None:
-                pump = self._pump = _Pump(self._portal.host(), self._source)
-                pump.begin()
-            elif self._taken >= pump.most_ahead // 4:
-                pump.host.soon(pump.took, self._taken)
-                self._taken = 0
-            message = pump.receive()
+            with Waiter() as waiter:
+                pump = self._pump
+                if pump is None:
+                    pump = self._pump = _Pump(self._portal.host(), self._source)
+                    pump.begin()
+                elif self._taken >= pump.most_ahead // 4:
+                    pump.host.soon(pump.took, self._taken)
+                    self._taken = 0
+                message = pump.receive(waiter)
         except BaseException as error:  # Ctrl-C above all: the connection is released before the caller goes on
-            self.close()
-            tell_interrupted(error, self._source)
+            self._leave(error)
             raise
         if message is DONE:
             was_closed, self._is_over = self._is_over, True
@@ -148,14 +167,37 @@ class Stream(Generator[T_co, None, None]):
 
     def close(self) -> None:
         """End the stream and let go of its connection; twice is as once."""
-        is_over, self._is_over = self._is_over, True
-        self._entries.clear()
-        if is_over:
-            return
+        try:
+            self._is_over = True
+            self._entries.clear()
+            if self._pump is not None:
+                self._pump.settle()
+            elif self._is_called and self._generation == self._portal.generation:
+                self._portal.call(self._source.aclose)
+                self._is_called = False
+        except BaseException as error:  # Ctrl-C, which may come before anything was done
+            tell_interrupted(error, self._source)
+            self._drop()
+            raise
+
+    def _leave(self, error: BaseException) -> None:
+        """Close it since an error ended a wait."""
+        try:
+            tell_interrupted(error, self._source)
+            self.close()
+        except BaseException as another:  # a second Ctrl-C, which may come before the first has closed anything
+            tell_interrupted(another, self._source)
+            self._drop()
+            raise
+
+    def _drop(self) -> None:
+        """Have it closed some time; never waits, so that finalizers may use it."""
         if self._pump is not None:
-            self._pump.settle()
+            if not self._pump.is_over:
+                self._pump.cancel()
         elif self._is_called and self._generation == self._portal.generation:
-            self._portal.call(self._source.aclose)
+            self._portal.schedule(self._source.aclose)
+            self._is_called = False
 
     def __enter__(self) -> Self:
         return self
@@ -164,9 +206,8 @@ class Stream(Generator[T_co, None, None]):
         self.close()
 
     def __del__(self) -> None:
-        pump = getattr(self, "_pump", None)
-        if pump is not None and not self._is_over:
-            pump.cancel()
+        if hasattr(self, "_reading"):
+            self._drop()
 
 
 class _Batches:
@@ -204,10 +245,12 @@ class _Pump(Job):
         self.ahead = 0
         self.room = asyncio.Event()
         self.is_complete = False
+        self.is_closing = False
 
     async def work(self) -> None:
         """Fetch until the end."""
         try:
+            self.check()
             while batch := await self.source._batch():  # noqa: SLF001 - the loop's half of a stream
                 if not self.entries:
                     self.host.loop.call_soon(self.flush)
@@ -221,7 +264,13 @@ class _Pump(Job):
             self.flush()
             await self._close()
 
+    def end(self) -> None:
+        """Cancel it, once, but not its closing of what it is at the end of."""
+        if not self.is_closing:
+            super().end()
+
     async def _close(self) -> None:
+        self.is_closing = True
         # What goes wrong in closing must not hide what ended the stream, nor turn its end into an error.
         with contextlib.suppress(Exception):
             await self.source.aclose()

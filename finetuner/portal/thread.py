@@ -20,6 +20,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from finetuner.errors import FinetunerError
+from finetuner.portal.interrupts import Waiter
 
 SLICE_S: Final = 0.1
 """How long a wait lasts before it looks up."""
@@ -36,24 +37,6 @@ class Closable(Protocol):
 
     async def aclose(self) -> None:
         """Close it, on the loop."""
-
-
-def tell_interrupted(error: BaseException, interrupted: object) -> None:
-    """Have an interrupt say what goes on in spite of it, where what it interrupted knows that.
-
-    Args:
-        error: What ended the wait; only an interrupt that says nothing yet is made to.
-        interrupted: The coroutine's function or the stream: its object's `_when_interrupted`, called with the name of
-            that function, gives the words.
-    """
-    told = getattr(getattr(interrupted, "__self__", interrupted), "_when_interrupted", None)
-    if not isinstance(error, KeyboardInterrupt):
-        return
-    if isinstance(error.__context__, Empty):
-        error.__context__ = None  # it came between two looks into the inbox, which is nothing to tell
-    name = getattr(interrupted, "__name__", "")
-    if not error.args and told is not None and (words := told(name)):
-        error.args = (words,)
 
 
 class Done:
@@ -73,6 +56,8 @@ class Host:
         self.is_over: bool = False
         self.is_inherited: bool = False
         """Whether the thread stayed in the parent of a fork."""
+        self.has_ended: bool = False
+        """Whether the loop has. A thread that Ctrl-C interrupts in `Thread.is_alive()` may take a live one for dead."""
         self.thread: threading.Thread = threading.Thread(target=self._run, name="finetuner-portal", daemon=True)
         self.thread.start()
 
@@ -81,6 +66,7 @@ class Host:
         try:
             self.loop.run_forever()
         finally:
+            self.has_ended = True
             asyncio.set_event_loop(None)
             self.loop.close()
 
@@ -136,14 +122,6 @@ class Host:
         self.loop.set_exception_handler(lambda _loop, _context: None)
 
 
-def _current_task() -> asyncio.Task[Any] | None:
-    """Give the task of a loop that runs in this thread, where there is one: it waits for the job as well."""
-    try:
-        return asyncio.current_task()
-    except RuntimeError:
-        return None
-
-
 class Job:
     """A task on the loop, and the inbox of the thread that waits for it."""
 
@@ -155,8 +133,7 @@ class Job:
         self.is_cancelled: bool = False
         self.is_over: bool = False
         self.error: BaseException | None = None
-        self._waiter = _current_task()
-        self._cancelled_before = 0 if self._waiter is None else self._waiter.cancelling()
+        self._is_left = False
 
     @abstractmethod
     async def work(self) -> None:
@@ -172,65 +149,69 @@ class Job:
             raise FinetunerError("Finetuner's event-loop thread has ended; start the program again")
 
     def start(self) -> None:
-        """Make the task, unless it was cancelled before; on the loop."""
-        if not self.is_cancelled:
+        """Make the task, once; on the loop."""
+        if self.task is None and not self.is_over:
             self.host.jobs.add(self)
             self.task = self.host.loop.create_task(self._run())
 
     async def _run(self) -> None:
         self.has_begun = True
         try:
-            if self.is_cancelled:
-                raise asyncio.CancelledError  # noqa: TRY301 - cancelled before its first step, it ends like others
             await self.work()
         except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the thread that waits
             self.error = error
         finally:
             self.host.jobs.discard(self)
-            self._finish()
+            self.is_over = True
+            self.task = None  # so that it is finalized here: the thread that waits would lose a Ctrl-C in a finalizer
+            self.inbox.put(DONE)
 
-    def _finish(self) -> None:
-        self.is_over = True
-        self.inbox.put(DONE)
+    def check(self) -> None:
+        """End the work where it was cancelled before its first step.
+
+        Raises:
+            asyncio.CancelledError: It was.
+        """
+        if self.is_cancelled:
+            raise asyncio.CancelledError
 
     def cancel(self) -> bool:
         """Cancel it from any thread, and say whether there is a loop to do it; never waits."""
-        self.is_cancelled = True
         return self.host.soon(self.end)
 
     def end(self) -> None:
-        """Cancel it; on the loop."""
+        """Cancel it, once; on the loop."""
+        if self.is_cancelled or self.is_over:
+            return
         self.is_cancelled = True
-        if self.task is None:
-            self._finish()
-        elif self.has_begun:
+        if self.task is not None and self.has_begun:
             self.task.cancel()
+        else:
+            self.start()  # its first step ends it, so that it cleans up like others
 
-    def receive(self) -> Any:
+    def receive(self, waiter: Waiter) -> Any:
         """Wait for what the job sends next.
 
         Raises:
             FinetunerError: The loop's thread is gone, so that nothing will come.
+            asyncio.CancelledError: The task that waits was cancelled.
+            KeyboardInterrupt: Ctrl-C has cancelled the program's main task, and what waits is none.
         """
         while True:
+            waiter.check()
             with contextlib.suppress(Empty):
                 return self.inbox.get(timeout=SLICE_S)
             if self.is_over and self.inbox.empty():
                 return DONE  # another thread took that word, such as the one that closed the stream
-            if not self.host.thread.is_alive() and self.inbox.empty():
+            if self.host.has_ended and self.inbox.empty():
                 raise FinetunerError("Finetuner's event-loop thread has ended; start the program again")
-            if self._is_waiter_cancelled():
-                raise asyncio.CancelledError
-
-    def _is_waiter_cancelled(self) -> bool:
-        """Whether the task that waits here was cancelled meanwhile: `asyncio.run` makes that of Ctrl-C."""
-        return self._waiter is not None and self._waiter.cancelling() > self._cancelled_before
 
     def settle(self) -> None:
-        """Cancel it and wait until it has cleaned up, at most `CLEANUP_S`; a second Ctrl-C ends this wait too."""
-        slices = int(CLEANUP_S / SLICE_S) if self.cancel() else 0
+        """Cancel it and wait, once, until it has cleaned up, at most `CLEANUP_S`; a second Ctrl-C ends that wait."""
+        was_left, self._is_left = self._is_left, True
+        slices = 0 if self.is_over or not self.cancel() or was_left else int(CLEANUP_S / SLICE_S)
         # Its last message may have been taken out before the interrupt came: only `is_over` can be relied on.
-        while slices and not self.is_over and self.host.thread.is_alive():
+        while slices and not (self.is_over or self.host.has_ended):
             try:
                 self.inbox.get(timeout=SLICE_S)
             except Empty:
@@ -262,4 +243,5 @@ class Call(Job, Generic[T]):
 
     async def work(self) -> None:
         """Call it."""
+        self.check()
         self.value = await self.function(*self.args, **self.kwargs)

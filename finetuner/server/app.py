@@ -12,10 +12,10 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from finetuner.api.routes import ROUTES, Route
+from finetuner.api.routes import ROUTES
 from finetuner.errors import FinetunerError
 from finetuner.server import keys, open_files, refusals
-from finetuner.server.auth import identify
+from finetuner.server.auth import RECALLED, Recalled, guarded
 from finetuner.server.console import pages, table
 from finetuner.server.console.loglines import LINE_INDEXES, LineIndexes
 from finetuner.server.console.sessions import SESSIONS, Sessions
@@ -79,6 +79,7 @@ def make_app(settings: Settings) -> web.Application:
     app[keys.SETTINGS] = settings
     app[PRESENCE] = presence
     app[STANDING] = Standing()
+    app[RECALLED] = Recalled()
     app[open_files.CONNECTIONS] = open_files.Connections()
     app[SESSIONS] = Sessions()
     app[LINE_INDEXES] = LineIndexes()
@@ -104,15 +105,7 @@ def routes(handlers: Mapping[str, Handler]) -> Sequence[web.RouteDef]:
     odd = {route.name for route in ROUTES} ^ handlers.keys()
     if odd:
         raise LookupError(f"routes without a handler, or handlers without a route: {', '.join(sorted(odd))}")
-    return [web.route(route.method, route.path, _guarded(route, handlers[route.name])) for route in ROUTES]
-
-
-def _guarded(route: Route, handler: Handler) -> Handler:
-    async def guarded(request: web.Request) -> web.StreamResponse:
-        await identify(request, route.who)
-        return await handler(request)
-
-    return guarded
+    return [web.route(route.method, route.path, guarded(route.who, handlers[route.name])) for route in ROUTES]
 
 
 @web.middleware

@@ -24,6 +24,8 @@ SCHEDULER: Final = web.AppKey("scheduler", Scheduler)
 USER: Final = web.RequestKey("user", User)
 TOKEN_SHA256: Final = web.RequestKey("token_sha256", str)
 """Of the token, or of that of the session, by which the user is known."""
+IS_RECALLED: Final = web.RequestKey("is_recalled", bool)
+"""There while the token is known from an earlier request alone."""
 REQUEST_ID: Final = web.RequestKey("request_id", str)
 HAS_BEGUN: Final = web.RequestKey("has_begun", bool)
 """Set when the head of the answer goes out."""

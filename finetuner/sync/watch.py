@@ -14,8 +14,8 @@ class Watch(Stream[Change]):
     First the runs as they stand (`change.kind` is `snapshot`; `deleted` for one that was given and is gone), then each
     change as it happens, deletions included; with `since`, what changed after that cursor instead of the snapshot. A
     cut connection is made anew and nothing is missed. Where the server no longer keeps what was missed, the runs come
-    as a snapshot again, and those that were deleted meanwhile as `deleted`. A watch of given runs ends once all of them
-    are deleted; any other never ends.
+    as a snapshot again, and those that were deleted meanwhile as `deleted`. A watch of given runs ends once each of
+    them was told of as deleted; any other never ends, nor does one that goes on `since` a cursor before which one was.
 
     A filter tells a run that matches no longer once more. With `since`, whether a run that was not heard of after the
     cursor did match is judged by what the change carries: the run as it stands, and its status before. Of a run that is
@@ -24,6 +24,7 @@ class Watch(Stream[Change]):
 
     Raises while it is read:
         ExperimentNotFound: The filter's experiment is not there when the watch begins; near names are given.
+        BadResponse: What came makes no sense; all before it was given.
 
     Example:
         with client.watch(runs) as changes:
@@ -56,7 +57,7 @@ class Watch(Stream[Change]):
 
     @property
     def away_s(self) -> float | None:
-        """Seconds without a connection to the server, while it is tried again; None while there is one."""
+        """Seconds without a connection to the server, while it is tried again; None otherwise, and once closed."""
         return self._async.away_s
 
     def snapshot(self) -> list[Change]:

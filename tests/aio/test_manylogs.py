@@ -59,6 +59,7 @@ async def test_an_error_leaves_no_task(client: AsyncClient, submit: Submit) -> N
     lines = client.stream_logs(runs, after={runs[0].id: 10**9})
     with pytest.raises(LogTruncated):
         [one async for one in lines]
+    assert runs[0].id not in lines.ended, "it is said to be deleted"
     assert asyncio.all_tasks() == before
     with pytest.raises(StopAsyncIteration):
         await anext(lines)

@@ -58,6 +58,17 @@ async def test_a_watch_says_how_long_its_server_is_away_and_goes_on_once_it_is_t
         assert (await second).run_id == run_id
 
 
+async def test_a_watch_that_is_closed_is_not_away(quiet: Service) -> None:
+    async with FaultProxy(quiet.url) as proxy, AsyncClient(proxy.url, TOKEN) as client, client.watch() as watch:
+        proxy.faults = lambda: Fault(is_bad_gateway=True)
+        first = asyncio.ensure_future(anext(watch, None))
+        await until(watch, is_away=True)
+        await watch.aclose()
+        assert watch.away_s is None
+        assert await first is None
+        assert watch.away_s is None
+
+
 async def test_a_watch_gives_up_when_it_is_told_to(quiet: Service) -> None:
     async with FaultProxy(quiet.url) as proxy, AsyncClient(proxy.url, TOKEN) as client, client.watch() as watch:
         proxy.faults = lambda: Fault(is_bad_gateway=True)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import socket
+import json
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
+from sqlalchemy import update
 
+from finetuner.aio import feed
 from finetuner.aio.client import AsyncClient
 from finetuner.api.selecting import RunFilter
 from finetuner.api.types import Change, RunStatus
@@ -22,7 +23,8 @@ from finetuner.server.store import changes, runs
 from finetuner.server.store.tables import RUNS
 from finetuner.sync.client import Client
 from finetuner.sync.watch import Watch
-from tests.proxy_support import FaultProxy
+from tests.proxy_support import Fault, FaultProxy
+from tests.server.console.many import insert_runs
 from tests.server.serving import TOKEN, Service, make_settings, serving, starting_nothing
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
@@ -132,11 +134,52 @@ async def test_a_cursor_that_the_server_does_not_know_begins_with_all_runs(
         assert told(await anext(again)) == (made[0], "status", RunStatus.FAILED)
 
 
-def narrow_socket(address: tuple[Any, ...]) -> socket.socket:
-    """Make a socket that takes in little of what nobody reads."""
-    made = socket.socket(*address[:3])
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    return made
+@pytest.mark.parametrize("cuts", [(), (900, 1800, 2700, 4000, 5200, 6600)], ids=["whole", "cut"])
+async def test_who_is_far_behind_is_told_of_each_run_that_left_its_filter(
+    quiet: Service, monkeypatch: pytest.MonkeyPatch, cuts: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(handler, "BATCH", 4)
+    made = [(await quiet.client.run(name=f"run-{number}"))["id"] for number in range(12)]
+    async with quiet.database.read() as conn:
+        since = await changes.newest(conn)
+    async with quiet.database.write() as tx:
+        for run_id in made:
+            await runs.started(tx, run_id, "cpu")
+    async with quiet.database.write() as tx:  # their last change comes after those of the others, and is from STARTED
+        for run_id in made[:5]:
+            await runs.ended(tx, run_id, status=RunStatus.FINISHED, details="")
+    faults = iter([Fault(cut_after=count) for count in cuts])
+    seen: list[Change] = []
+    places = []
+    async with (
+        FaultProxy(quiet.url, lambda: next(faults, Fault())) as proxy,
+        AsyncClient(proxy.url, TOKEN) as client,
+        client.watch(RunFilter(status="CREATED"), since=since) as watch,
+    ):
+        while len(seen) < len(made):
+            seen.append(await anext(watch))
+            places.append(watch.cursor)
+    assert proxy.cuts == len(cuts)
+    assert [told(change) for change in seen] == [
+        *((run_id, "status", RunStatus.STARTED) for run_id in made[5:]),
+        *((run_id, "status", RunStatus.FINISHED) for run_id in made[:5]),
+    ]
+    assert {change.before for change in seen} == {RunStatus.CREATED}
+    async with quiet.database.read() as conn:
+        newest = await changes.newest(conn)
+    # Until all were told, who goes on later has to begin again.
+    assert places == [*[since] * (len(made) - 1), newest]
+
+
+async def test_a_snapshot_of_many_runs_that_say_much_is_taken(client: AsyncClient, quiet: Service) -> None:
+    failure = {"type": "Odd", "message": "m" * 900, "traceback": "t" * 16_000, "hint": None}
+    await insert_runs(quiet.database, 600)
+    async with quiet.database.write() as tx:
+        await tx.run(update(RUNS).values(status="FAILED", failure=json.dumps(failure)))
+    async with client.watch() as watch:
+        snapshot = await watch.snapshot()
+    assert len(snapshot) == 600
+    assert {change.run.failure.message for change in snapshot if change.run and change.run.failure} == {"m" * 900}
 
 
 @pytest.mark.counted
@@ -147,6 +190,7 @@ async def test_who_reads_slowly_holds_little_and_gets_the_newest_state_of_each_r
     rounds = max(40, scaled(400))
     monkeypatch.setattr(handler, "BATCH", 100)
     monkeypatch.setattr(handler, "SEND_BUFFER_BYTES", 4096)
+    monkeypatch.setattr(feed, "RECEIVE_BUFFER_BYTES", 4096)
     made = [(await quiet.client.run())["id"] for _ in range(20)]
 
     async def change_all(version: int) -> None:
@@ -165,9 +209,8 @@ async def test_who_reads_slowly_holds_little_and_gets_the_newest_state_of_each_r
             for row in rows:
                 await runs.update_words(tx, row, description="", tags=[f"version-{version}"])
 
-    connector = aiohttp.TCPConnector(socket_factory=narrow_socket)
     async with (
-        aiohttp.ClientSession(connector=connector, read_bufsize=4096) as session,
+        aiohttp.ClientSession(read_bufsize=4096) as session,
         AsyncClient(quiet.url, TOKEN, session=session) as client,
         client.watch() as watch,
     ):

@@ -78,12 +78,13 @@ class Shell:
 
     @contextlib.contextmanager
     def terminal(
-        self, *arguments: str, columns: int = 80, term: str = "xterm-256color"
+        self, *arguments: str, columns: int = 80, term: str = "xterm-256color", **options: Any
     ) -> Iterator[tuple[subprocess.Popen[str], int]]:
         """Start a command on a terminal; give it with the descriptor that types and reads what is shown."""
         ours, theirs = pty.openpty()
         env = {**self.env, "COLUMNS": str(columns), "TERM": term}
-        process = attrs.evolve(self, env=env).start(*arguments, stdin=theirs, stdout=theirs, stderr=theirs)
+        options = {"stdin": theirs, "stdout": theirs, "stderr": theirs, **options}
+        process = attrs.evolve(self, env=env).start(*arguments, **options)
         os.close(theirs)
         try:
             yield process, ours

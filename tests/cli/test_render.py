@@ -75,6 +75,12 @@ def test_a_name_that_has_no_room_is_folded_and_not_cut(monkeypatch: pytest.Monke
     assert max(map(cell_len, lines[1:])) <= 30
 
 
+def test_a_list_is_shown_where_columns_is_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = terminal(monkeypatch, 0)
+    render.print_runs([RUN], NOW)
+    assert NAME in "\n".join(shown.lines)
+
+
 def test_a_list_in_ascii_is_ascii_and_keeps_to_its_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = terminal(monkeypatch, 70, "ascii")
     render.print_runs([attrs.evolve(RUN, details="é" * 90), RUN], NOW)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime as dt
 import io
 import json
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
 import termios
+from collections.abc import Iterator
 
 import anyio
 import attrs
@@ -20,6 +21,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from finetuner.api.selecting import RunFilter
 from finetuner.api.types import Change, Progress, RunInfo, RunStatus
 from finetuner.cli.columns import GAP_CELLS, Script, fitted
 from finetuner.cli.exits import ExitCode
@@ -50,8 +52,8 @@ def info(seq: int, status: RunStatus, **more: object) -> RunInfo:
     return attrs.evolve(made, **more)  # type: ignore[arg-type] # fields of a run
 
 
-def board(*infos: RunInfo) -> Board:
-    made = Board()
+def board(*infos: RunInfo, which: RunFilter | None = None) -> Board:
+    made = Board(which=which or RunFilter())
     for cursor, one in enumerate(infos):
         made.hear(Change(cursor=cursor, kind="snapshot", run_id=one.id, run=one))
     return made
@@ -93,6 +95,30 @@ def test_changes_move_runs_and_deletions_remove_them() -> None:
     shown.hear(Change(cursor=10, kind="deleted", run_id=f"{2:024x}"))
     shown.hear(Change(cursor=11, kind="deleted", run_id="f" * 24))
     assert seqs(shown) == [1]
+
+
+def test_a_run_that_no_longer_matches_disappears_unless_it_ended() -> None:
+    def stands(shown: Board, *steps: RunInfo | None) -> list[list[RunStatus]]:
+        told = []
+        for cursor, one in enumerate(steps, 9):
+            shown.hear(Change(cursor=cursor, kind="changed" if one else "deleted", run_id=f"{1:024x}", run=one))
+            told.append([run.status for run in shown.picked()])
+        return told
+
+    waiting = board(info(1, CREATED), info(2, STARTED), which=RunFilter(status="CREATED"))
+    assert stands(waiting, info(1, STARTED), info(1, FINISHED), None) == [[], [], []]
+    waiting = board(info(1, CREATED), which=RunFilter(status="CREATED"))
+    assert stands(waiting, info(1, FAILED), None) == [[FAILED], []]
+    running = board(which=RunFilter(status="STARTED"))
+    steps = info(1, CREATED), info(1, STARTED), info(1, FINISHED), info(1, FINISHED, tags=("late",)), None
+    assert stands(running, *steps) == [[], [STARTED], [FINISHED], [FINISHED], []]
+    tagged = board(info(1, STARTED, tags=("x",)), which=RunFilter(tag="x", status=["CREATED", "STARTED"]))
+    assert stands(tagged, info(1, STARTED), info(1, FAILED), None) == [[], [], []]
+    assert stands(tagged, info(1, STARTED, tags=("x",)), info(1, FAILED, tags=("x",)), info(1, FAILED)) == [
+        [STARTED],
+        [FAILED],
+        [],
+    ]
 
 
 def test_keys_change_order_filter_and_what_is_found() -> None:
@@ -157,7 +183,7 @@ def test_the_next_to_start_is_the_first_of_those_that_wait_and_places_are_counte
     shown.press("f")
     assert re.findall(r"(\d+) of your runs before it", screen(shown)) == [], "FINISHED" in screen(shown)
     shown.press("esc")
-    shown.has_all = False
+    shown.which = RunFilter(experiment_name="default")
     assert "before it" not in screen(shown), "others may wait that it does not hear of"
     shown.hear(Change(cursor=10, kind="changed", run_id=f"{5:024x}", run=info(5, CREATED, details="waits for a GPU")))
     assert "waits for a GPU" in screen(shown)
@@ -281,11 +307,36 @@ async def test_a_terminal_shows_runs_as_they_go_on(shell: Shell, ending: str) ->
         await run.delete()
 
 
+@pytest.mark.anyio
+@pytest.mark.xdist_group("cli")
+async def test_what_becomes_of_a_run_that_its_filter_no_longer_picks_is_shown(shell: Shell) -> None:
+    async with shell.client() as client:
+        run = await shell.submit(client, "wait-top-filtered", tags=["top-filtered"])
+        arguments = ("top", "--status", "STARTED", "--tag", "top-filtered")
+        with shell.terminal(*arguments, columns=120) as (process, keyboard):
+            await anyio.to_thread.run_sync(read_until, keyboard, "STARTED 1")
+            shell.release(run)
+            await anyio.to_thread.run_sync(read_until, keyboard, "FINISHED 1")
+            await settled(run)
+            await run.delete()
+            await anyio.to_thread.run_sync(read_until, keyboard, "0 runs")
+            os.write(keyboard, b"q")
+            assert await anyio.to_thread.run_sync(process.wait, DEADLINE_S) == 0
+
+
 @pytest.mark.xdist_group("cli")
 def test_a_misspelt_experiment_is_an_error_and_not_an_empty_screen(shell: Shell) -> None:
     with shell.terminal("top", "-e", "nope", columns=120) as (process, keyboard):
         read_until(keyboard, "no experiment 'nope'")
         assert process.wait(DEADLINE_S) == ExitCode.ERROR
+
+
+@pytest.mark.xdist_group("cli")
+def test_it_is_drawn_where_columns_is_0(shell: Shell) -> None:
+    with shell.terminal("top", "--name-prefix", "no-such-run", columns=0) as (process, keyboard):
+        read_until(keyboard, "none match")
+        os.write(keyboard, b"q")
+        assert process.wait(DEADLINE_S) == 0
 
 
 @pytest.mark.xdist_group("cli")
@@ -334,6 +385,13 @@ def test_a_signal_ends_it_and_the_terminal_is_as_it_was(shell: Shell, number: si
         assert termios.tcgetattr(keyboard) == before
 
 
+def hang_up(keyboard: int) -> None:
+    """Close a terminal, its number kept."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, keyboard)
+    os.close(nothing)
+
+
 DRAWING = "from finetuner.cli import main, top; top.REDRAW_S = 0.0; main.main()"
 """Draws until the terminal takes no more, and waits in the middle of a picture."""
 
@@ -344,47 +402,69 @@ def test_it_ends_where_its_terminal_is_hung_up(shell: Shell, program: tuple[str,
     started = attrs.evolve(shell, program=(sys.executable, *program))
     with started.terminal("top", "--name-prefix", "no-such-run", columns=120) as (process, keyboard):
         read_until(keyboard, "none match")
-        nothing = os.open(os.devnull, os.O_RDWR)
-        os.dup2(nothing, keyboard)
-        os.close(nothing)
+        hang_up(keyboard)
         assert process.wait(DEADLINE_S) == 128 + signal.SIGHUP
 
 
-@pytest.mark.xdist_group("cli")
-def test_ctrl_z_gives_the_terminal_back_and_fg_takes_it_again(shell: Shell) -> None:
-    ours, theirs = os.openpty()
-    takes_terminal = "import fcntl, os, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
-    with subprocess.Popen(
-        [sys.executable, "-c", f"{takes_terminal}; os.execvp('bash', ['bash', '--norc', '--noprofile', '-i'])"],
-        cwd=shell.cwd,
-        env={**shell.env, "COLUMNS": "120", "TERM": "xterm-256color"},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-    ) as bash:
-        os.close(theirs)
+PARENT = """
+import fcntl, os, signal, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+job = os.fork()
+if not job:
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    os.tcsetpgrp(0, os.getpid())
+    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+    os.execv(sys.argv[1], sys.argv[1:])
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+while os.WIFSTOPPED(status := os.waitpid(job, os.WUNTRACED)[1]):
+    os.write(1, b"%d stopped" % job)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+"""Runs a command as a shell does, but for the terminal's settings, which a shell sets itself where its job stops."""
+
+
+@contextlib.contextmanager
+def suspended(shell: Shell) -> Iterator[tuple[subprocess.Popen[str], int, int, list[object]]]:
+    """Give `top` once it was suspended: its parent, the terminal, its process id, the terminal's settings before it."""
+    started = attrs.evolve(shell, program=(sys.executable, "-c", PARENT, *shell.program))
+    with started.terminal("top", "--name-prefix", "no-such-run", columns=120, stderr=subprocess.PIPE) as given:
+        process, keyboard = given
+        before = termios.tcgetattr(keyboard)
+        read_until(keyboard, "none match")
+        assert termios.tcgetattr(keyboard) != before
+        os.write(keyboard, b"\x1a")
+        text = read_until(keyboard, "stopped")
+        assert "\x1b[?1049l" in text
+        job = re.search(r"(\d+) stopped", text)
+        assert job is not None
         try:
-            command = f"{shlex.quote(sys.executable)} -m finetuner.cli top --name-prefix no-such-run"
-            os.write(ours, f"{command}\n".encode())
-            read_until(ours, "none match")
-            os.write(ours, b"\x1a")
-            assert "\x1b[?1049l" in read_until(ours, "Stopped")
-            os.write(ours, b"stty -a; echo it is $((40 + 2))\n")
-            told = read_until(ours, "it is 42")
-            assert " echo " in told
-            assert " icanon " in told
-            os.write(ours, b"fg\n")
-            assert "\x1b[?1049h" in read_until(ours, "none match")
-            os.write(ours, b"q")
-            read_until(ours, "\x1b[?1049l")
-            os.write(ours, b"echo it left with $?\n")
-            read_until(ours, "it left with 0")
-            os.write(ours, b"exit\n")
-            assert bash.wait(DEADLINE_S) == 0
+            yield process, keyboard, int(job[1]), before
         finally:
-            bash.kill()
-            os.close(ours)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(job[1]), signal.SIGKILL)
+
+
+@pytest.mark.xdist_group("cli")
+def test_ctrl_z_gives_the_terminal_back_and_what_goes_on_takes_it_again(shell: Shell) -> None:
+    with suspended(shell) as (process, keyboard, job, before):
+        assert termios.tcgetattr(keyboard) == before
+        os.kill(job, signal.SIGCONT)
+        assert "\x1b[?1049h" in read_until(keyboard, "none match")
+        assert termios.tcgetattr(keyboard) != before
+        os.write(keyboard, b"q")
+        read_until(keyboard, "\x1b[?1049l")
+        assert process.wait(DEADLINE_S) == 0
+        assert termios.tcgetattr(keyboard) == before
+
+
+@pytest.mark.xdist_group("cli")
+def test_it_ends_where_its_terminal_is_hung_up_while_it_is_suspended(shell: Shell) -> None:
+    with suspended(shell) as (process, keyboard, job, _):
+        hang_up(keyboard)
+        os.kill(job, signal.SIGCONT)
+        assert process.communicate(timeout=DEADLINE_S)[1] == ""
+        assert process.returncode == 128 + signal.SIGHUP
 
 
 @pytest.mark.xdist_group("cli")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes
 
 ENV = {**os.environ, "GIVEN": "with the worker"}
 STANDING = str(JOBS / "standing.py")
+MANY = 1024
+"""What `select` can take no number of a file above."""
 Start = Callable[..., Standby]
 
 
@@ -44,8 +47,9 @@ def gone(one: Standby) -> None:
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
+def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Start standbys that end with the test, unless they have got a run: that ends by itself."""
+    monkeypatch.setattr(standby, "_HERE_S", PATIENCE_S)  # a new interpreter may be slow to answer
     made: list[Standby] = []
 
     def start_one(manner: str = "well", wait_s: float = 600.0) -> Standby:
@@ -57,6 +61,19 @@ def start() -> Iterator[Start]:
         with contextlib.suppress(OSError):
             one._socket.shutdown(2)
         gone(one)
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Have so many files open as a server of many runs."""
+    before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if before != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(before, 2 * MANY), most))
+    with contextlib.ExitStack() as files:
+        while files.enter_context(Path(os.devnull).open("rb")).fileno() < MANY:
+            pass
+        yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))
 
 
 @pytest.fixture
@@ -115,6 +132,15 @@ class TestGivenARun:
         assert rundir.start(run_dir, ENV, standby=one)
         assert end(run_dir).outcome == "finished"
         assert told(run_dir)["env"]["FINETUNER_COOKIE"] == one.cookie
+
+    @pytest.mark.usefixtures("many_files")
+    def test_its_worker_does_it_though_the_server_has_many_files_open(self, start: Start, run_dir: Path) -> None:
+        one = start()
+        waiting = worker(one)
+        assert one._socket.fileno() > MANY
+        assert rundir.start(run_dir, ENV, standby=one)
+        assert end(run_dir).outcome == "finished"
+        assert told(run_dir)["pid"] == waiting
 
     def test_a_failing_run_fails_as_it_would_anyway(self, start: Start, tmp_path: Path, side: Path) -> None:
         run_dir = prepared(tmp_path, side, "fails")

@@ -65,6 +65,17 @@ def test_cells_call_without_a_warning_and_an_interrupt_ends_the_wait(
     assert cell(client, "say(portal.call(double, 4))") == ["8"]
 
 
+def test_an_interrupt_ends_the_wait_of_a_cell_that_awaits_too(
+    kernel: KernelManager, client: BlockingKernelClient
+) -> None:
+    assert cell(client, PRELUDE) == []
+    said = outputs(client, client.execute("await asyncio.sleep(0)\nportal.call(wait_for_ever)"))
+    assert next(said) == "waiting"
+    kernel.interrupt_kernel()
+    assert list(said) == ["cleaned up", "CancelledError"]
+    assert cell(client, "await asyncio.sleep(0)\nsay(portal.call(double, 4))") == ["8"]
+
+
 def test_a_list_of_runs_is_displayed_as_html_and_as_text(client: BlockingKernelClient) -> None:
     source = """
 import datetime as dt

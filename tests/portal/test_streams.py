@@ -3,8 +3,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import sys
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
@@ -60,6 +62,13 @@ class Offsets:
 
     async def aclose(self) -> None:
         self.is_closed = True
+
+
+class Batched(Offsets):
+    """The same, and all items of a batch are given at once."""
+
+    def _give_all(self, entries: list[int]) -> list[int]:
+        return entries
 
 
 async def up_to(number: int) -> AsyncGenerator[int, None]:
@@ -155,6 +164,40 @@ def test_a_dropped_stream_is_closed() -> None:
     assert source.closed.wait(WAIT_S)
 
 
+def test_a_dropped_stream_of_which_no_item_was_asked_for_is_closed_if_its_source_was_called() -> None:
+    source = Source()
+    numbers = source.numbers()
+    assert portal.iterate(numbers)._call(lambda: anext(numbers)) == 0
+    assert source.closed.wait(WAIT_S)
+
+
+def test_a_stream_that_is_closed_as_it_ends_lets_its_source_finish_closing() -> None:
+    class Slow(Offsets):
+        def __init__(self) -> None:
+            super().__init__([[1]])
+            self.closing = threading.Event()
+            self.room = asyncio.Event()
+
+        async def aclose(self) -> None:
+            self.closing.set()
+            await self.room.wait()
+            await super().aclose()
+
+    source = Slow()
+    stream = portal.iterate(source)
+    assert next(stream) == 1
+    assert source.closing.wait(WAIT_S)
+    with ThreadPoolExecutor(1) as pool:
+        closed = pool.submit(stream.close)
+        while stream._pump is None or not stream._pump._is_left:
+            portal.run(int)
+        portal.run(int)
+        assert not closed.done()
+        portal.run(source.room.set)
+        closed.result(WAIT_S)
+    assert source.is_closed
+
+
 def test_a_stream_collected_on_the_loops_thread_is_closed() -> None:
     source = Source()
     gc.disable()
@@ -192,3 +235,54 @@ def test_streams_of_many_threads_do_not_mix() -> None:
     for thread in threads:
         thread.join()
     assert found == {number: list(range(500 + number)) for number in range(20)}
+
+
+@pytest.fixture
+def eager_threads() -> Iterator[None]:
+    """Let threads interrupt each other as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+class Sharer(threading.Thread):
+    """Reads a stream that others read as well, to its end."""
+
+    def __init__(self, stream: Stream[int], take: Callable[[Stream[int]], list[int]]) -> None:
+        super().__init__()
+        self.stream = stream
+        self.take = take
+        self.found: list[int] = []
+        self.said: list[object] = []
+
+    def run(self) -> None:
+        try:
+            while items := self.in_turn():
+                self.found += items
+            self.said.append("it is over" if self.stream._is_over else "it gave none, and is not over")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test is told
+            self.said.append(error)
+
+    def in_turn(self) -> list[int]:
+        while True:
+            try:
+                return self.take(self.stream)
+            except RuntimeError as error:
+                if "another thread waits" not in str(error):
+                    raise
+
+
+@pytest.mark.usefixtures("eager_threads")
+def test_threads_that_share_a_stream_get_every_item_once_and_its_end_when_it_is_there() -> None:
+    batches = [[number, number + 1, number + 2] for number in range(0, 120_000, 3)]
+    wanted = [item for batch in batches for item in batch]
+    stream = portal.iterate(Batched(batches))
+    one_by_one = Sharer(stream, lambda stream: list(itertools.islice(stream, 1)))
+    sharers = [Sharer(stream, Stream.batch), one_by_one, Sharer(stream, Stream.batch)]
+    for sharer in sharers:
+        sharer.start()
+    for sharer in sharers:
+        sharer.join()
+    assert [sharer.said for sharer in sharers] == [["it is over"]] * len(sharers)
+    assert sorted(item for sharer in sharers for item in sharer.found) == wanted

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+from typing import Any
+
 import aiohttp
 import pytest
+from sqlalchemy import func, select
 
 from finetuner.api.routes import ROUTES, Route
 from finetuner.server.app import routes
+from finetuner.server.auth import RECALLED, Recalled
 from finetuner.server.store import users
-from finetuner.server.store.database import Database
+from finetuner.server.store.database import Connection, Database
+from finetuner.server.store.tables import RUNS
+from finetuner.server.store.worker import Worker
 from tests.server.serving import Client, Service, run_body
 from tests.server.streams import opened
 
@@ -81,6 +87,88 @@ async def test_a_disabled_user_is_refused_from_the_next_request_on(quiet: Servic
     async with quiet.database.write() as tx:
         await users.set_disabled(tx, "mallory", disabled=True)
     assert (await stranger.call("me")).status == 401
+
+
+async def test_no_route_answers_a_user_who_was_disabled_since_the_last_request(quiet: Service) -> None:
+    """Some look the token up only while they read or write: nothing is told or done before, no refusal either."""
+    stranger = await quiet.other("mallory")
+    await stranger.dataset()
+    made = await stranger.run(name="mine")
+    user_routes = [route for route in ROUTES if route.who == "user"]
+
+    async def statuses() -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for route in user_routes:
+            if route.name in {"changes", "runs_delete", "experiments_delete"} or route.method == "DELETE":
+                continue
+            for query in ("", "?nonsense=1"):
+                path = path_of(route, id=made["id"]) + query
+                known.update(recalled)
+                body = run_body() if route.name == "experiment_runs_create" else {}
+                async with stranger.session.request(
+                    route.method,
+                    stranger.url + path,
+                    json=body if route.method in {"POST", "PUT", "PATCH"} else None,
+                    headers={"Authorization": f"Bearer {stranger.token}"},
+                ) as response:
+                    found.setdefault(route.name, []).append(response.status)
+        return found
+
+    await stranger.call("run_get", id=made["id"])
+    known: Recalled = quiet.app[RECALLED]
+    recalled = dict(known)
+    assert len(recalled) == 1
+    before = await statuses()
+    assert not any(401 in codes for codes in before.values())
+    assert {before[name][0] for name in ("run_get", "runs_list", "named_run_status", "run_metrics")} == {200}
+    assert before["runs_list"][1] == 422
+    elsewhere = await Database.open(quiet.settings.db_path)
+    async with elsewhere.write() as tx:
+        await users.set_disabled(tx, "mallory", disabled=True)
+    async with quiet.database.read() as conn:
+        count = await conn.scalar(select(func.count()).select_from(RUNS))
+    after = await statuses()
+    assert {name: codes for name, codes in after.items() if codes != [401, 401]} == {}
+    async with quiet.database.read() as conn:
+        assert await conn.scalar(select(func.count()).select_from(RUNS)) == count
+    async with elsewhere.write() as tx:
+        await users.set_disabled(tx, "mallory", disabled=False)
+    await elsewhere.close()
+    assert (await stranger.call("run_get", id=made["id"])).status == 200
+
+
+async def test_a_token_is_looked_up_once_a_request_and_within_it(
+    client: Client, quiet: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = (await client.run())["id"]
+    visits: list[object] = []
+    visit = Worker.visit
+
+    def counting(self: Worker, function: Any) -> Any:
+        visits.append(function)
+        return visit(self, function)
+
+    monkeypatch.setattr(Worker, "visit", counting)
+    looks: list[str] = []
+    look = users.by_token_sha256
+
+    async def looking(conn: Connection, sha256: str) -> users.User | None:
+        looks.append(sha256)
+        return await look(conn, sha256)
+
+    monkeypatch.setattr(users, "by_token_sha256", looking)
+    for name in ("run_get", "run_status", "runs_list", "run_metrics"):
+        visits.clear()
+        looks.clear()
+        assert (await client.call(name, id=run_id)).status == 200
+        assert (len(visits), len(looks)) == (1, 1), name
+    visits.clear()
+    looks.clear()
+    assert (await client.submit(run_body())).status == 201
+    assert (len(visits), len(looks)) == (1, 1)
+    looks.clear()
+    assert (await client.call("run_get", id="f" * 24)).status == 404
+    assert len(looks) == 2
 
 
 @pytest.mark.parametrize("what", ["events", "logstream"])

@@ -267,7 +267,7 @@ async def test_a_reader_that_is_far_behind_is_told_the_newest_state(
 
 
 async def test_who_is_behind_is_told_once_of_each_run_from_how_it_stood_then(
-    service: Service, settings: Settings
+    service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = service.client
     started, ends, goes, comes = [await client.run() for _ in range(4)]
@@ -284,11 +284,15 @@ async def test_who_is_behind_is_told_once_of_each_run_from_how_it_stood_then(
     new = await client.run()
     await client.call("run_cancel", id=new["id"])
 
-    async def told(after: int, limit: int, run_ids: list[str] | None = None) -> list[tuple[object, ...]]:
+    async def told(after: int, run_ids: list[str] | None = None) -> tuple[int, list[tuple[object, ...]]]:
         async with service.database.read(is_snapshot=True) as conn:
-            found = await changes.last_after(conn, owner_id, after, limit, run_ids)
+            up_to, found = await changes.summary(conn, owner_id, after, run_ids)
+            of_runs = await changes.with_runs(conn, found)
         assert [change.cursor for change in found] == sorted(change.cursor for change in found)
-        return [(change.run_id, change.kind, change.before, change.after) for change in found]
+        assert [None if change.run is None else change.run.id for change in of_runs] == [
+            None if change.run_id == goes["id"] else change.run_id for change in found
+        ]
+        return up_to, [(change.run_id, change.kind, change.before, change.after) for change in found]
 
     expected = [
         (ends["id"], "status", "CREATED", "FAILED"),
@@ -297,9 +301,18 @@ async def test_who_is_behind_is_told_once_of_each_run_from_how_it_stood_then(
         (goes["id"], "deleted", "CREATED", None),
         (new["id"], "created", None, "FAILED"),
     ]
-    assert await told(cursor, 100) == expected
-    assert await told(cursor, 2) == expected[:2]
-    assert await told(cursor, 100, [goes["id"], new["id"]]) == expected[3:]
+    async with service.database.read() as conn:
+        newest = await changes.newest(conn)
+    assert await told(cursor) == (newest, expected)
+    assert await told(cursor, [goes["id"], new["id"]]) == (newest, expected[3:])
+    monkeypatch.setattr(changes, "_SUMMED", 2)
+    up_to, beginning = await told(cursor)
+    assert (up_to, beginning) == (cursor + 2, [expected[0], (started["id"], "changed", "STARTED", "STARTED")])
+    sums = list(beginning)
+    while up_to < newest:
+        up_to, following = await told(up_to)
+        sums += following
+    assert {one[0]: one[3] for one in sums} == {one[0]: one[3] for one in expected}
 
 
 _CHANGES = st.lists(

@@ -4,7 +4,9 @@ import asyncio
 import itertools
 import json
 import os
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,8 +17,10 @@ from sqlalchemy import text
 
 from finetuner.api import convert
 from finetuner.api.types import RunInfo, RunStatus
+from finetuner.server import keys
 from finetuner.server.executors.subprocess_executor import SubprocessExecutor
-from finetuner.server.store import run_secrets, runs
+from finetuner.server.store import queue, run_secrets, runs
+from finetuner.server.store.connection import Connection
 from tests.server.serving import Client, Service, run_body
 
 pytestmark = pytest.mark.anyio
@@ -463,6 +467,29 @@ async def test_waiting_runs_have_their_place_in_the_queue(client: Client, quiet:
     listed = (await client.call("runs_list")).json["items"]
     assert [run["queue_position"] for run in listed] == [2, 1, None, 0]
     assert (await client.call("run_get", id=made[3]["id"])).json["queue_position"] == 2
+
+
+async def test_a_place_in_the_queue_is_that_of_one_moment(
+    client: Client, quiet: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others may be submitted between the statements that make it up."""
+    made = [await client.run(name=f"run-{number}") for number in range(6)]
+    path = quiet.app[keys.SETTINGS].db_path
+    first = Connection.first
+
+    async def first_then_another(self: Connection, statement: Any, params: Any = None) -> Any:
+        row = await first(self, statement, params)
+        if statement is queue._ENDS:
+            with closing(sqlite3.connect(path)) as other, other:
+                columns = [row[1] for row in other.execute("PRAGMA table_info(runs)")]
+                own = {"seq": "NULL", **dict.fromkeys(("id", "artifact_id", "name"), "lower(hex(randomblob(12)))")}
+                values = ", ".join(own.get(name, name) for name in columns)
+                other.execute(f"INSERT INTO runs SELECT {values} FROM runs WHERE name = 'run-5'")  # noqa: S608
+        return row
+
+    monkeypatch.setattr(Connection, "first", first_then_another)
+    assert (await client.call("run_get", id=made[4]["id"])).json["queue_position"] == 4
+    assert len((await client.call("runs_list")).json["items"]) == 7
 
 
 HOSTILE = [

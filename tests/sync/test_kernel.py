@@ -87,20 +87,30 @@ def test_a_cell_shows_a_run_until_it_has_ended(notebook: BlockingKernelClient, s
     assert shown[-1]["content"]["data"]["text/plain"].startswith("shown FINISHED")
 
 
+@pytest.mark.parametrize(
+    ("before", "name", "ending"),
+    [("", "left", "KeyboardInterrupt"), ("await asyncio.sleep(0)\n", "left-by-await", "CancelledError")],
+)
 def test_an_interrupt_ends_the_cell_at_once_and_the_run_goes_on(
-    kernel: KernelManager, notebook: BlockingKernelClient, submit: Submit, tmp_path: Path
+    kernel: KernelManager,
+    notebook: BlockingKernelClient,
+    submit: Submit,
+    tmp_path: Path,
+    before: str,
+    name: str,
+    ending: str,
 ) -> None:
-    run = submit("left", gate=str(tmp_path / "gate"))
+    run = submit(name, gate=str(tmp_path / "gate"))
     shown: list[Message] = []
     is_interrupted = False
-    for message in messages(notebook, notebook.execute("finetuner.get_run('left').show()")):
+    for message in messages(notebook, notebook.execute(f"{before}finetuner.get_run('{name}').show()")):
         shown.append(message)
         if "STARTED" in html(message) and not is_interrupted:
             is_interrupted = True
             kernel.interrupt_kernel()
     assert "the run goes on" in html(shown[-2])
-    assert shown[-1]["content"]["ename"] == "KeyboardInterrupt"
-    assert shown[-1]["content"]["evalue"].startswith("the run goes on: finetuner.get_run('left').wait()")
+    assert shown[-1]["content"]["ename"] == ending
+    assert shown[-1]["content"]["evalue"].startswith(f"the run goes on: finetuner.get_run('{name}').wait()")
     assert run.status() == "STARTED"
     (tmp_path / "gate").touch()
     run.wait(LIMIT_S)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -30,6 +30,8 @@ from finetuner.server.stream import EventStream, StreamCut
 
 MAX_RUNS: Final = 100
 SNAPSHOT_RUNS: Final = 500
+SNAPSHOT_BYTES: Final = 1024 * 1024
+"""About the most of one event of a snapshot: a client takes no event as large as it likes."""
 BATCH: Final = 1000
 """A stream that is this far behind is told the newest state of each run, not every step."""
 SEND_BUFFER_BYTES: Final = 128 * 1024
@@ -116,11 +118,24 @@ async def _snapshot(events: EventStream, database: Database, texts: RunTexts, su
             partial(listing.newest, texts=texts, which=which, limit=SNAPSHOT_RUNS, with_config=False), is_snapshot=True
         )
         if rows:
-            encoded = b"[" + b",".join(item for _, item in rows) + b"]"
-            await events.send(encode([Event(None, "snapshot", encoded.decode())]))
+            await events.send(encode(_snapshots([item for _, item in rows])))
         if len(rows) < SNAPSHOT_RUNS:
             return
         which = attrs.evolve(which, before_seq=rows[-1][0])
+
+
+def _snapshots(encoded: Iterable[bytes]) -> Iterator[Event]:
+    """Give runs in events of a size that clients take."""
+    part: list[bytes] = []
+    held_bytes = 0
+    for run in encoded:
+        if part and held_bytes + len(run) > SNAPSHOT_BYTES:
+            yield Event(None, "snapshot", f"[{b','.join(part).decode()}]")
+            part, held_bytes = [], 0
+        part.append(run)
+        held_bytes += len(run)
+    if part:
+        yield Event(None, "snapshot", f"[{b','.join(part).decode()}]")
 
 
 async def _settle(events: EventStream, database: Database, subject: Subject, cursor: int) -> int:
@@ -137,7 +152,7 @@ async def _settle(events: EventStream, database: Database, subject: Subject, cur
         if correction is None:
             raise StreamCut
         cursor, is_all, encoded, gone = correction
-        corrected = [Event(None, "snapshot", (b"[" + b",".join(encoded) + b"]").decode())] if encoded else []
+        corrected = list(_snapshots(encoded))
         if gone:
             corrected.append(Event(None, "deleted", json.dumps(gone)))
         if corrected:
@@ -163,31 +178,54 @@ async def _correction(
 
 
 async def _follow(events: EventStream, database: Database, waiter: Waiter, subject: Subject, cursor: int) -> None:
-    is_behind = False
     while True:
-        # All at once where it is behind: what is told is put together of several statements.
-        read = partial(_since, subject=subject, cursor=cursor, is_behind=is_behind)
-        oldest, found = await database.reading(read, is_snapshot=is_behind)
+        oldest, found = await database.reading(partial(_since, subject=subject, cursor=cursor))
         if cursor < oldest:
             # Its client took so long that changes were forgotten meanwhile: it comes again and is told so.
             return
-        if len(found) >= BATCH and not is_behind:
-            is_behind = True
+        if len(found) >= BATCH:
+            cursor = await _catch_up(events, database, subject, cursor)
             continue
-        is_behind = len(found) >= BATCH
         if found:
             cursor = found[-1].cursor
-            told = [change for change in newest_only(found) if _is_about(change, subject)]
-            if told:
-                await events.send(encode(_event(change) for change in told))
-        if not is_behind:
-            await _next(events, waiter)
+            await _tell(events, subject, newest_only(found))
+        await _next(events, waiter)
 
 
-async def _since(conn: Connection, *, subject: Subject, cursor: int, is_behind: bool) -> tuple[int, list[ChangeRow]]:
-    read = changes.last_after if is_behind else changes.after
+async def _since(conn: Connection, *, subject: Subject, cursor: int) -> tuple[int, list[ChangeRow]]:
     oldest = await changes.oldest(conn)
-    return oldest, await read(conn, subject.owner_id, cursor, BATCH, subject.run_ids or None)
+    return oldest, await changes.after(conn, subject.owner_id, cursor, BATCH, subject.run_ids or None)
+
+
+async def _catch_up(events: EventStream, database: Database, subject: Subject, cursor: int) -> int:
+    """Tell once of each run that changed, and give the cursor that is reached.
+
+    Until the last of them is told, the place to go on from is where this began: whoever is cut off in between, and
+    comes again, would otherwise not hear how the runs that were still to come stood then.
+
+    Raises:
+        StreamCut: Some of these changes are forgotten already, or the client is gone.
+    """
+    oldest, up_to, found = await database.reading(partial(_summed, subject=subject, cursor=cursor), is_snapshot=True)
+    if cursor < oldest:
+        raise StreamCut
+    for start in range(0, len(found), BATCH):
+        part = await database.reading(partial(changes.with_runs, found=found[start : start + BATCH]))
+        await _tell(events, subject, part[:-1], place=cursor)
+        await _tell(events, subject, part[-1:], place=up_to if start + BATCH >= len(found) else cursor)
+    return up_to
+
+
+async def _summed(conn: Connection, *, subject: Subject, cursor: int) -> tuple[int, int, list[ChangeRow]]:
+    oldest = await changes.oldest(conn)
+    return oldest, *await changes.summary(conn, subject.owner_id, cursor, subject.run_ids or None)
+
+
+async def _tell(events: EventStream, subject: Subject, found: Sequence[ChangeRow], place: int | None = None) -> None:
+    """Tell changes; where one was told, the stream goes on from there, or from the place that is given."""
+    told = [_event(change, change.cursor if place is None else place) for change in found if _is_about(change, subject)]
+    if told:
+        await events.send(encode(told))
 
 
 async def _next(events: EventStream, waiter: Waiter) -> None:
@@ -215,7 +253,7 @@ def _is_about(change: ChangeRow, subject: Subject) -> bool:
     return subject.experiment is None or change.run is None or change.run.experiment_name == subject.experiment
 
 
-def _event(change: ChangeRow) -> Event:
+def _event(change: ChangeRow, place: int) -> Event:
     run = b"null" if change.run is None else runs.to_json(change.run)
     value: dict[str, Any] = {
         "cursor": change.cursor,
@@ -229,7 +267,7 @@ def _event(change: ChangeRow) -> Event:
         # The row has gone on since: the run is told as it was, and what it became comes next.
         then = {**orjson.loads(run), "status": change.after, "details": "", "failure": None, "finished_at": None}
         value["run"] = then
-    return Event(str(change.cursor), "change", orjson.dumps(value).decode())
+    return Event(str(place), "change", orjson.dumps(value).decode())
 
 
 HANDLERS: Final[Mapping[str, Handler]] = {"changes": stream}

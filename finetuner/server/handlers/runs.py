@@ -15,7 +15,7 @@ from finetuner.api.selecting import TIMES, MetricThreshold, read_time
 from finetuner.api.types import RunStatus, Task
 from finetuner.errors import FieldError, InvalidInput
 from finetuner.server import asked, keys
-from finetuner.server.auth import user_of
+from finetuner.server.auth import looks_within, reading, user_of
 from finetuner.server.store import experiments, listing, run_secrets, runs
 from finetuner.server.store.database import Connection, Transaction
 from finetuner.server.store.listing import RunFilter
@@ -26,6 +26,7 @@ _FILTERS: Final = ("status", "name_prefix", "tag", "task", "metric", *TIMES)
 _FORMS: Final = ("page", "size", "limit", "before_seq", "from_seq", "count", "with_config")
 
 
+@looks_within
 async def get(request: web.Request) -> web.Response:
     """Give one run."""
     asked.only(request, "with_config")
@@ -37,20 +38,23 @@ async def get(request: web.Request) -> web.Response:
         names = await run_secrets.names(conn, row.id)
         return runs.to_json(row, with_config=with_config, queue_position=place, secret_names=names)
 
-    return asked.json_response(await request.app[keys.DATABASE].reading(read))
+    return asked.json_response(await reading(request, read, is_snapshot=True))
 
 
+@looks_within
 async def status(request: web.Request) -> web.Response:
     """Give the status of a run, and a line about it."""
-    row = await request.app[keys.DATABASE].reading(lambda conn: asked.run_row(request, conn))
+    row = await reading(request, lambda conn: asked.run_row(request, conn))
     return asked.json_response({"status": row.status, "details": row.details})
 
 
+@looks_within
 async def metrics(request: web.Request) -> web.Response:
     """Give what evaluation measured before and after."""
     return asked.json_response((await _results(request))[0].encode())
 
 
+@looks_within
 async def examples(request: web.Request) -> web.Response:
     """Give the results of example queries before and after."""
     return asked.json_response((await _results(request))[1].encode())
@@ -61,7 +65,7 @@ async def _results(request: web.Request) -> tuple[str, str]:
         row = await asked.run_row(request, conn)
         return await runs.results(conn, row.id)
 
-    return await request.app[keys.DATABASE].reading(read)
+    return await reading(request, read)
 
 
 async def delete(request: web.Request) -> web.Response:
@@ -75,12 +79,14 @@ async def delete(request: web.Request) -> web.Response:
     return asked.json_response({"deleted": 1})
 
 
+@looks_within
 async def list_all(request: web.Request) -> web.Response:
     """Give runs of all experiments."""
     asked.only(request, *_FILTERS, *_FORMS, "experiment")
     return await _list(request, _filter(request, asked.one(request, "experiment")))
 
 
+@looks_within
 async def list_of_experiment(request: web.Request) -> web.Response:
     """Give runs of one experiment."""
     asked.only(request, *_FILTERS, *_FORMS)
@@ -109,7 +115,7 @@ async def _list(request: web.Request, which: RunFilter) -> web.Response:
         total, items = await listing.page(conn, texts, which, with_config=with_config, **part)
         return asked.pages(items, total=total, page=page, size=size)
 
-    return await request.app[keys.DATABASE].reading(read, is_snapshot=True)
+    return await reading(request, read, is_snapshot=True)
 
 
 async def delete_all(request: web.Request) -> web.Response:

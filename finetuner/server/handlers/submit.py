@@ -20,7 +20,7 @@ from finetuner.api.synthesis import SYNTHESIZED
 from finetuner.api.types import Task
 from finetuner.errors import FieldError
 from finetuner.server import asked, checks, keys
-from finetuner.server.auth import user_of
+from finetuner.server.auth import looks_within, user_of, writing
 from finetuner.server.checks import Checked
 from finetuner.server.refusals import Refusal
 from finetuner.server.store import datasets, idempotency, runs, submission
@@ -35,6 +35,7 @@ _IS: Final = {
 """What an artifact is instead, where the one of a run with this task is needed."""
 
 
+@looks_within
 async def create(request: web.Request) -> web.Response:
     """Make a run; the same key with the same body gives the run that it made before."""
     asked.only(request)
@@ -65,7 +66,7 @@ async def create(request: web.Request) -> web.Response:
         place = await runs.queue_position(tx, row)
         return runs.to_json(row, with_config=True, queue_position=place), is_new
 
-    made, is_new = await request.app[keys.DATABASE].writing(write)
+    made, is_new = await writing(request, write)
     if is_new:
         request.app[keys.SCHEDULER].wake()
     return asked.json_response(made, status=201 if is_new else 200)

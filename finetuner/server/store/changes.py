@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 import attrs
-from sqlalchemy import Row, bindparam, delete, exists, func, insert, select
+from sqlalchemy import ColumnElement, Row, Select, bindparam, delete, func, insert, select
 
 from finetuner.api.types import ChangeKind, RunStatus
 from finetuner.server.store import clock
 from finetuner.server.store.database import Connection, Transaction
-from finetuner.server.store.run_columns import WITHOUT_CONFIG
+from finetuner.server.store.run_columns import JOINED, WITHOUT_CONFIG
 from finetuner.server.store.statement import among, listed
-from finetuner.server.store.tables import CHANGES, EXPERIMENTS, RUNS, STATE
+from finetuner.server.store.tables import CHANGES, RUNS, STATE
 
 _TRIMMED: Final = "changes_trimmed"
+_SUMMED: Final = 20_000
+"""Most changes that are summed up at once; each of them may be of another run."""
 _INSERT: Final = insert(CHANGES)
 _FORGET_PROGRESS: Final = delete(CHANGES).where(
     CHANGES.c.run_id == bindparam("of_run"), CHANGES.c.kind == bindparam("of_kind")
@@ -29,29 +31,41 @@ _AFTER: Final = (
         CHANGES.c.before.label("change_before"),
         CHANGES.c.after.label("change_after"),
     )
-    .select_from(
-        CHANGES.outerjoin(
-            RUNS.join(EXPERIMENTS, EXPERIMENTS.c.id == RUNS.c.experiment_id), RUNS.c.id == CHANGES.c.run_id
-        )
-    )
+    .select_from(CHANGES.outerjoin(JOINED, RUNS.c.id == CHANGES.c.run_id))
     .where(CHANGES.c.owner_id == bindparam("owner_id"), CHANGES.c.cursor > bindparam("cursor"))
     .order_by(CHANGES.c.cursor)
     .limit(bindparam("limit"))
 )
-_AFTER_OF_RUNS: Final = _AFTER.where(among(CHANGES.c.run_id, "run_ids"))
-_LATER: Final = CHANGES.alias("later")
-_EARLIER: Final = CHANGES.alias("earlier")
-_FIRST: Final = (
-    select(func.min(_EARLIER.c.cursor))
-    .where(_EARLIER.c.run_id == CHANGES.c.run_id, _EARLIER.c.cursor > bindparam("cursor"))
-    .scalar_subquery()
+_SPAN: Final = (
+    CHANGES.c.owner_id == bindparam("owner_id"),
+    CHANGES.c.cursor > bindparam("cursor"),
+    CHANGES.c.cursor <= bindparam("up_to"),
 )
-_IS_LAST: Final = ~exists().where(_LATER.c.run_id == CHANGES.c.run_id, _LATER.c.cursor > CHANGES.c.cursor)
-_LAST: Final = _AFTER.add_columns(_FIRST.label("first_cursor")).where(_IS_LAST)
-_LAST_OF_RUNS: Final = _LAST.where(among(CHANGES.c.run_id, "run_ids"))
-_BEGINNINGS: Final = select(CHANGES.c.cursor, CHANGES.c.kind, CHANGES.c.before).where(
-    among(CHANGES.c.cursor, "cursors")
+
+
+def _summary(*conditions: ColumnElement[bool]) -> Select[Any]:
+    first, last = CHANGES.alias("first"), CHANGES.alias("last")
+    ends = select(func.min(CHANGES.c.cursor).label("first"), func.max(CHANGES.c.cursor).label("last"))
+    spans = ends.where(*_SPAN, *conditions).group_by(CHANGES.c.run_id).subquery()
+    return (
+        select(*last.c, first.c.kind.label("first_kind"), first.c.before.label("first_before"))
+        .select_from(spans.join(last, last.c.cursor == spans.c.last).join(first, first.c.cursor == spans.c.first))
+        .order_by(last.c.cursor)
+    )
+
+
+_IS_OF_RUNS: Final = among(CHANGES.c.run_id, "run_ids")
+_AFTER_OF_RUNS: Final = _AFTER.where(_IS_OF_RUNS)
+_SUMMARY: Final = _summary()
+_SUMMARY_OF_RUNS: Final = _summary(_IS_OF_RUNS)
+_UP_TO: Final = (
+    select(CHANGES.c.cursor)
+    .where(CHANGES.c.owner_id == bindparam("owner_id"), CHANGES.c.cursor > bindparam("cursor"))
+    .order_by(CHANGES.c.cursor)
+    .limit(1)
+    .offset(bindparam("skip"))
 )
+_RUNS: Final = select(*WITHOUT_CONFIG).select_from(JOINED).where(among(RUNS.c.id, "run_ids"))
 _NEWEST: Final = select(func.max(CHANGES.c.cursor))
 _TRIMMED_TO: Final = select(STATE.c.value).where(STATE.c.key == _TRIMMED)
 
@@ -148,34 +162,45 @@ async def after(
     return [_change(row) for row in rows]
 
 
-async def last_after(
-    conn: Connection,
-    owner_id: int,
-    cursor: int,
-    limit: int,
-    run_ids: Sequence[str] | None = None,
-) -> list[ChangeRow]:
-    """Give the last change of each run that changed after a cursor, as one from how the run stood then; as `after`.
+async def summary(
+    conn: Connection, owner_id: int, cursor: int, run_ids: Sequence[str] | None = None
+) -> tuple[int, list[ChangeRow]]:
+    """Sum up what came after a cursor: one change of each run, as its last one is, from how it stood at the cursor.
 
     Who is far behind is told how things stand, at a cost that does not grow with how often they changed.
+
+    Args:
+        conn: A snapshot.
+        owner_id: Whose runs.
+        cursor: The last change that is known.
+        run_ids: Only these runs; None for all.
+
+    Returns:
+        The cursor up to which this is all, `_SUMMED` changes on or the newest, and the changes without their runs, in
+        the order of the last ones; `with_runs` adds those.
     """
-    params = {"owner_id": owner_id, "cursor": cursor, "limit": limit}
+    params: dict[str, Any] = {"owner_id": owner_id, "cursor": cursor}
+    up_to = await conn.scalar(_UP_TO, {**params, "skip": _SUMMED - 1})
+    params["up_to"] = up_to = await newest(conn) if up_to is None else int(up_to)
     if run_ids is None:
-        rows = await conn.all(_LAST, params)
+        rows = await conn.all(_SUMMARY, params)
     else:
-        rows = await conn.all(_LAST_OF_RUNS, {**params, "run_ids": listed(run_ids)})
-    begun = await conn.all(_BEGINNINGS, {"cursors": listed(row.first_cursor for row in rows)})
-    beginnings = {row.cursor: row for row in begun}
-    return [_summed(_change(row), beginnings[row.first_cursor]) for row in rows]
+        rows = await conn.all(_SUMMARY_OF_RUNS, {**params, "run_ids": listed(run_ids)})
+    return up_to, [_summed(row) for row in rows]
 
 
-def _summed(last: ChangeRow, first: Row[Any]) -> ChangeRow:
-    before = _status(first.before)
-    if last.kind == "deleted" or before == last.after:
-        kind = last.kind
-    else:
-        kind = "created" if first.kind == "created" else "status"
-    return attrs.evolve(last, kind=kind, before=before)
+def _summed(row: Row[Any]) -> ChangeRow:
+    before, after = _status(row.first_before), _status(row.after)
+    kind = row.kind
+    if kind != "deleted" and before != after:
+        kind = "created" if row.first_kind == "created" else "status"
+    return ChangeRow(cursor=row.cursor, kind=kind, run_id=row.run_id, before=before, after=after, run=None)
+
+
+async def with_runs(conn: Connection, found: Sequence[ChangeRow]) -> list[ChangeRow]:
+    """Give changes with their runs as these are now, where they are there."""
+    rows = {row.id: row for row in await conn.all(_RUNS, {"run_ids": listed(change.run_id for change in found)})}
+    return [attrs.evolve(change, run=rows.get(change.run_id)) for change in found]
 
 
 def _change(row: Row[Any]) -> ChangeRow:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sqlite3
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from collections.abc import Set as AbstractSet
@@ -31,6 +30,7 @@ from finetuner.server.store.connection import Connection, Here, Transaction, dri
 from finetuner.server.store.group import Write, commit
 from finetuner.server.store.statement import Session
 from finetuner.server.store.worker import Worker
+from finetuner.server.store.write_ahead import WriteAheadLog
 
 __all__ = ["Connection", "Database", "Transaction"]
 
@@ -40,8 +40,6 @@ _READERS: Final = 2
 """Threads for whole reads, and as many for those that go statement by statement."""
 _TOGETHER: Final = 32
 """Most transactions of one commit."""
-_EMPTY_LOG_MS: Final = 50
-"""How long readers may keep the write-ahead log from being emptied, and other writers waiting."""
 
 
 class Database:
@@ -51,6 +49,7 @@ class Database:
         self._lock = asyncio.Lock()
         """Held for as long as a transaction may go on to ask the writer, so that no other comes between."""
         self._writer = Worker(connect, "db-writer")
+        self._log = WriteAheadLog(connect, self._writer)
         self._readers = [Worker(connect, f"db-reader-{number}") for number in range(_READERS)]
         self._held = [Worker(connect, f"db-held-{number}") for number in range(_READERS)]
         self._free = list(self._held)
@@ -58,11 +57,6 @@ class Database:
         self._writes: deque[Write[Any]] = deque()
         """What waits for the writer's thread, which takes from the left."""
         self._callbacks: list[Callable[[About], None]] = []
-        self._is_erasing = True
-        """The write-ahead log may still have what was erased, at first by a server that was killed.
-
-        Known to the writer's thread alone.
-        """
 
     @classmethod
     async def open(cls, path: Path, *, busy_timeout_s: float = 10.0) -> Database:
@@ -113,6 +107,7 @@ class Database:
             whole = self._writer.visit(lambda session: self._written(session, write))
         whole.add_done_callback(self._announce)
         value, _ = await _finish(whole)
+        self._log.look()
         return value
 
     def _written(self, session: Session, write: Write[T]) -> tuple[T, About]:
@@ -140,6 +135,7 @@ class Database:
             ending = self._writer.visit(lambda session: (None, self._committed(session, transaction)))
             ending.add_done_callback(self._announce)
             await _finish(ending)
+        self._log.look()
 
     def _committed(self, session: Session, transaction: Transaction) -> About:
         transaction.ended(session, "COMMIT")
@@ -147,21 +143,7 @@ class Database:
         return transaction.about
 
     def _clean_up(self, session: Session, *committed: Transaction) -> None:
-        self._is_erasing = self._is_erasing or any(one.has_erased for one in committed)
-        if self._is_erasing:
-            self._empty_log(session.driver)
-
-    def _empty_log(self, driver: sqlite3.Connection) -> None:
-        """Empty the write-ahead log; the next commit tries again where a reader, or a full disk, is in the way."""
-        # The commit is done: whatever happens here is no failure of it.
-        with contextlib.suppress(sqlite3.Error):
-            (patience_ms,) = driver.execute("PRAGMA busy_timeout").fetchone()
-            driver.execute(f"PRAGMA busy_timeout={_EMPTY_LOG_MS}")
-            try:
-                is_busy, *_ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                self._is_erasing = bool(is_busy)
-            finally:
-                driver.execute(f"PRAGMA busy_timeout={patience_ms}")
+        self._log.committed(session, has_erased=any(one.has_erased for one in committed))
 
     @contextlib.asynccontextmanager
     async def read(self, *, is_snapshot: bool = False) -> AsyncIterator[Connection]:
@@ -184,8 +166,10 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection."""
-        for worker in (*self._readers, *self._held, self._writer):
+        for worker in (*self._readers, *self._held):
             await worker.close()
+        await self._log.close()  # before the writer, which it may still ask for something
+        await self._writer.close()
 
 
 def _read(session: Session, function: Callable[[Connection], Coroutine[Any, Any, T]], *, is_snapshot: bool) -> T:

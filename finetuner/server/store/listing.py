@@ -15,9 +15,8 @@ from finetuner.api.selecting import COMPARED, MetricThreshold
 from finetuner.api.types import RunStatus, Task
 from finetuner.server.store import queue
 from finetuner.server.store.database import Connection
-from finetuner.server.store.run_columns import to_json
+from finetuner.server.store.run_columns import JOINED, to_json
 from finetuner.server.store.run_texts import HEAD, RunTexts
-from finetuner.server.store.runs import JOINED
 from finetuner.server.store.tables import EXPERIMENTS, RUN_COUNTS, RUN_TAGS, RUNS
 
 _RANGES: Final = (
@@ -123,7 +122,8 @@ async def ranges(
     if len(rows) <= request.limit:
         return paging.encode_page(paging.answer_plan(request, rows, total=len(rows), boundaries=()))
     unbounded = attrs.evolve(which, before_seq=None)
-    ends = await conn.all(_page_ends(unbounded), {"before": _before(which), "skip": request.limit - 1})
+    params = {"before": _before(which), "skip": request.limit - 1, "boundaries": paging.MAX_BOUNDARIES}
+    ends = await conn.all(_page_ends(unbounded), params)
     boundaries = [row.seq for row in ends]
     rest = int(await conn.scalar(_count(unbounded), {"before": boundaries[-1]}))
     total = len(boundaries) * request.limit + rest
@@ -198,4 +198,4 @@ def _page_ends(which: RunFilter) -> Select[Any]:
     ends = select(end.where(_BEFORE).scalar_subquery().label("seq")).cte("ends", recursive=True)
     following = end.where(RUNS.c.seq < ends.c.seq).correlate(ends).scalar_subquery()
     ends = ends.union_all(select(following).where(ends.c.seq.is_not(None)))
-    return select(ends.c.seq).where(ends.c.seq.is_not(None)).limit(paging.MAX_BOUNDARIES)
+    return select(ends.c.seq).where(ends.c.seq.is_not(None)).limit(bindparam("boundaries"))

@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, select
 from finetuner.api.types import RunStatus, Task
 from finetuner.server.store import datasets
 from finetuner.server.store.database import Connection
-from finetuner.server.store.runs import JOINED
+from finetuner.server.store.run_columns import JOINED
 from finetuner.server.store.tables import RUNS
 
 LOOKED_AT: Final = 200

@@ -14,6 +14,8 @@ from sqlalchemy import ColumnElement, Row, func
 from finetuner.api.types import RunStatus
 from finetuner.server.store.tables import EXPERIMENTS, RUNS
 
+JOINED: Final = RUNS.join(EXPERIMENTS, EXPERIMENTS.c.id == RUNS.c.experiment_id)
+"""Runs that readers see: one that is being deleted has no experiment."""
 _PLAIN: Final = (
     "id",
     "seq",

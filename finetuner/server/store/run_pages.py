@@ -11,8 +11,7 @@ from sqlalchemy import ColumnElement, Row, func, select
 from finetuner.server.store import clock
 from finetuner.server.store.database import Connection
 from finetuner.server.store.listing import RunFilter
-from finetuner.server.store.run_columns import WITHOUT_CONFIG
-from finetuner.server.store.runs import JOINED
+from finetuner.server.store.run_columns import JOINED, WITHOUT_CONFIG
 from finetuner.server.store.tables import RUNS
 
 END: Final = 10**15 - 1

@@ -11,8 +11,7 @@ from sqlalchemy import Select, select
 
 from finetuner.server.store import queue
 from finetuner.server.store.database import Connection
-from finetuner.server.store.run_columns import BEGUN_WITH_CONFIG, BEGUN_WITHOUT_CONFIG, completed
-from finetuner.server.store.runs import JOINED
+from finetuner.server.store.run_columns import BEGUN_WITH_CONFIG, BEGUN_WITHOUT_CONFIG, JOINED, completed
 from finetuner.server.store.statement import among, listed
 from finetuner.server.store.tables import RUNS
 

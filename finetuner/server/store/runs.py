@@ -18,14 +18,12 @@ from finetuner.api.types import ChangeKind, Progress, RunStatus, Task
 from finetuner.errors import Failure
 from finetuner.server.store import blob_rows, changes, clock, queue, run_secrets
 from finetuner.server.store.database import Connection, Transaction
-from finetuner.server.store.run_columns import WITH_CONFIG, WITHOUT_CONFIG, to_json
+from finetuner.server.store.run_columns import JOINED, WITH_CONFIG, WITHOUT_CONFIG, to_json
 from finetuner.server.store.tables import EXPERIMENTS, RUN_DATA, RUN_TAGS, RUNS, SECRETS
 
 __all__ = ["ActiveRun", "QueuedRun", "to_json"]
 
 CANCELLED_BEFORE: Final = Failure(type="Cancelled", message="cancelled before it started")
-JOINED: Final = RUNS.join(EXPERIMENTS, EXPERIMENTS.c.id == RUNS.c.experiment_id)
-"""Runs that readers see: one that is being deleted has no experiment."""
 
 
 def _one(condition: ColumnElement[bool], *, is_owned: bool, columns: Sequence[Any]) -> Select[Any]:
