@@ -32,7 +32,8 @@ def client(kernel: KernelManager) -> Iterator[BlockingKernelClient]:
 
 
 def outputs(client: BlockingKernelClient, asked: str) -> Iterator[str]:
-    """Give what a cell prints, and the names of its errors."""
+    """Give the lines that a cell prints, and the names of its errors."""
+    begun = ""
     while True:
         try:
             message = client.get_iopub_msg(timeout=LIMIT_S)
@@ -42,7 +43,8 @@ def outputs(client: BlockingKernelClient, asked: str) -> Iterator[str]:
             continue
         content = message["content"]
         if message["msg_type"] == "stream":
-            yield from str(content["text"]).splitlines()
+            *lines, begun = (begun + str(content["text"])).split("\n")  # a line may come in parts
+            yield from lines
         elif message["msg_type"] == "error":
             yield str(content["ename"])
         elif content.get("execution_state") == "idle":
