@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import gc
 import io
 import os
 import signal
@@ -32,6 +33,8 @@ _LOCK_WAIT_S: Final = 2.0
 _STREAMS_END_S: Final = 5.0
 _LOOK_S: Final = 1.0
 _ROOM_BYTES: Final = 2**20
+_COLLECTED_AFTER: Final = 10_000
+"""New objects; Python would look after 700, which a request or two make."""
 _log = structlog.get_logger("finetuner.server")
 
 
@@ -303,4 +306,7 @@ def run(settings: Settings) -> None:
     open_files.raise_limit()
     with held(settings), bound_socket(settings.host, settings.port) as taken:
         check_room(settings)
+        # What is loaded by now stays; to look through it for garbage again and again was a twentieth of all work.
+        gc.freeze()
+        gc.set_threshold(_COLLECTED_AFTER)
         asyncio.run(serve(settings, taken))

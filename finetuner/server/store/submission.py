@@ -103,7 +103,8 @@ async def _free_name(tx: Transaction, experiment_id: int, submission: Submission
         await check_free(tx, experiment_id, submission.experiment_name, given)
         return given
     tries = [memorable_name(secrets.randbelow(MEMORABLE_NAMES)) for _ in range(4)]
-    for names in (tries, [f"{name}-{number}" for number in (2, 3) for name in tries]):
+    numbered = [f"{name}-{10**digits + secrets.randbelow(9 * 10**digits)}" for digits, name in enumerate(tries, 1)]
+    for names in (tries, numbered):
         taken = await _taken(tx, experiment_id, names)
         free = [name for name in names if name not in taken]
         if free:
