@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import os
+import re
 import sqlite3
 import subprocess
 from contextlib import closing
@@ -51,7 +52,13 @@ async def test_runs_without_a_name_get_names_of_their_own(client: Client) -> Non
 
 async def test_memorable_names_that_are_taken_get_a_number(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("finetuner.server.store.submission.memorable_name", lambda _: "happy-bohr")
-    assert [(await client.run())["name"] for _ in range(3)] == ["happy-bohr", "happy-bohr-2", "happy-bohr-3"]
+    names = [(await client.run())["name"] for _ in range(8)]
+    assert names[0] == "happy-bohr"
+    assert len(set(names)) == 8
+    assert all(re.fullmatch(r"happy-bohr-[1-9]\d{1,4}", name) for name in names[1:])
+    monkeypatch.setattr("secrets.randbelow", lambda _: 0)
+    names = [(await client.run())["name"] for _ in range(6)]
+    assert names == [f"happy-bohr-{number}" for number in (10, 100, 1000, 10000, 2, 3)]
 
 
 async def test_a_taken_name_is_refused_with_a_free_one(client: Client) -> None:
