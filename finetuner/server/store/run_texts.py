@@ -49,7 +49,7 @@ class RunTexts:
         self._lock = threading.Lock()
         """Held to change what is kept; a look at one run needs none."""
         self._kept: dict[tuple[int, bool], _Text] = {}
-        self.held_bytes = 0
+        self.held_bytes: int = 0
         """The text that is kept."""
 
     async def read(self, conn: Connection, heads: Sequence[Sequence[Any]], *, with_config: bool) -> list[bytes]:
