@@ -21,6 +21,7 @@ from finetuner.server.store.database import Connection, Transaction
 from finetuner.server.store.users import User
 
 T = TypeVar("T")
+C = TypeVar("C", bound=Connection)
 _SCHEMES: Final = frozenset({"bearer", "token"})
 _MOST: Final = 1000
 _UNKNOWN: Final = "this token is unknown to the server, or was disabled"
@@ -56,7 +57,7 @@ def guarded(who: Who, handler: Handler) -> Handler:
             return await handler(request)
         try:
             response = await handler(request)
-        except Exception:
+        except Exception:  # any answer at all, a refusal or a fault, is for those alone whose token stands
             await _look_at_last(request, who)
             raise
         await _look_at_last(request, who)
@@ -66,7 +67,7 @@ def guarded(who: Who, handler: Handler) -> Handler:
 
 
 async def _look_at_last(request: web.Request, who: Who) -> None:
-    """Look the token up where the handler came to its end without, by a refusal for instance: theirs come first."""
+    """Look the token up where the handler came to its end without: a refused token is said before anything else."""
     if keys.IS_RECALLED in request:
         await identify(request, who)
 
@@ -103,9 +104,6 @@ async def writing(request: web.Request, function: Callable[[Transaction], Corout
         NotLoggedIn: It is refused by now.
     """
     return await _looked(request, request.app[keys.DATABASE].writing(_looking(request, function)))
-
-
-C = TypeVar("C", bound=Connection)
 
 
 def _looking(

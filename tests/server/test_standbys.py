@@ -171,8 +171,8 @@ async def test_a_run_is_cancelled_that_a_waiting_worker_does(service: Service, p
     assert await asyncio.to_thread(_is_gone, one)
 
 
-async def test_nobody_waits_for_one_that_hangs(service: Service, python: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(standby, "_HERE_S", 60.0)
+async def asked_while_it_hangs(service: Service, python: str) -> tuple[Standby, dict[str, Any]]:
+    """Submit a run and wait until a standby that is stopped was asked for it; give both."""
     await finish(service, await started(service, python))
     one = await waits(service)
     os.kill(one._process.pid, signal.SIGSTOP)
@@ -182,6 +182,12 @@ async def test_nobody_waits_for_one_that_hangs(service: Service, python: str, mo
         return not waiting(service)
 
     await until(is_asked)
+    return one, run
+
+
+async def test_nobody_waits_for_one_that_hangs(service: Service, python: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standby, "_HERE_S", 60.0)
+    one, run = await asked_while_it_hangs(service, python)
     async with asyncio.timeout(30):
         other = await service.client.run(runtime=runtime(python))
         await service.client.call("run_delete", id=other["id"])
@@ -195,15 +201,7 @@ async def test_a_run_that_is_deleted_meanwhile_leaves_no_worker_behind(
     service: Service, python: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(standby, "_HERE_S", 60.0)
-    await finish(service, await started(service, python))
-    one = await waits(service)
-    os.kill(one._process.pid, signal.SIGSTOP)
-    run = await service.client.run(runtime=runtime(python))
-
-    async def is_asked() -> bool:
-        return not waiting(service)
-
-    await until(is_asked)
+    one, run = await asked_while_it_hangs(service, python)
     async with asyncio.timeout(30):
         assert (await service.client.call("run_delete", id=run["id"])).status == 200
     os.kill(one._process.pid, signal.SIGCONT)
